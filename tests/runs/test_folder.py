@@ -1,0 +1,162 @@
+"""Run folders: names stay inside, writes are whole, one writer at a time, nothing executes."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from workbench.config import RunConfig, RunFailed, UsageError
+from workbench.runs import Run, checkpoint, prepare, resume, run, runs, score
+from workbench.runs.folder import folder, is_locked, locked, read_arrays, write_bytes, write_json
+
+CONFIG = RunConfig(method="mixup", data="digits", model="resnet8", epochs=1, size=8, batch_size=256, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run(CONFIG, tmp_path_factory.mktemp("runs"), progress=False)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "..", ".hidden", "", "a\nb", "a..b", "x" * 200, "-rf"])
+def test_run_names_stay_inside(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="run name"):
+        folder(tmp_path, name)
+
+
+def test_everything_is_stored(finished: Run) -> None:
+    assert finished.state == "done"
+    logits, labels = finished.predictions()
+    assert logits.shape == (len(labels), 10) and logits.dtype == np.float32
+    assert finished.result["final_accuracy"] == pytest.approx((logits.argmax(1) == labels).mean())
+    assert finished.result["memory_bytes"] > finished.result["parameters"] * 4
+    assert list(finished.history.epoch) == [1]
+    assert (finished.path / "environment.json").exists()
+    samples = finished.samples()
+    assert samples is not None
+    a, b = samples["sources"].astype(float), samples["sources"][samples["partner"]].astype(float)
+    assert np.abs(samples["mixed"] - (a + b) / 2).max() <= 1  # Mixup at lambda 0.5, in grey levels
+
+
+def test_the_stored_net_gives_the_stored_predictions(finished: Run) -> None:
+    from workbench.data import load
+    from workbench.data.batches import Batches
+
+    test = Batches(load("digits", "test", size=8), 512, train=False, device=torch.device("cpu"))
+    with torch.inference_mode():
+        logits = torch.cat([finished.net()(x) for x, _ in test.epoch(0)])
+    np.testing.assert_allclose(logits.numpy(), finished.predictions()[0], atol=1e-5)
+
+
+def test_a_finished_run_is_not_trained_again(finished: Run) -> None:
+    before = (finished.path / "weights.safetensors").stat().st_mtime_ns
+    again = run(CONFIG, finished.path.parent, progress=False)
+    assert again.path == finished.path
+    assert (finished.path / "weights.safetensors").stat().st_mtime_ns == before
+
+
+def test_another_configuration_under_the_same_name_is_refused(finished: Run) -> None:
+    with pytest.raises(UsageError, match="other settings"):
+        prepare(replace(CONFIG, lr=0.2), finished.path.parent, finished.name)
+
+
+def test_the_second_process_is_refused(tmp_path: Path) -> None:
+    path = prepare(CONFIG, tmp_path)
+    code = f"""
+import time
+from pathlib import Path
+from workbench.runs.folder import locked
+with locked(Path({str(path)!r})):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None and holder.stdout.readline().strip() == "held"
+        assert is_locked(path) and Run(path).state == "running"
+        with pytest.raises(UsageError, match=f"in use by process {holder.pid}"):
+            resume(path, progress=False)
+    finally:
+        holder.kill()
+        holder.wait()
+    assert not is_locked(path)
+    with locked(path):
+        pass
+
+
+def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path) -> None:
+    """A process whose files may not grow past 4 kB stands for a disk without room."""
+    target = tmp_path / "state"
+    write_bytes(target, b"old")
+    code = (
+        "import resource; from pathlib import Path; from workbench.runs.folder import write_bytes\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); write_bytes(Path({str(target)!r}), bytes(9999))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "RunFailed: can't write" in done.stderr and "File too large" in done.stderr
+    assert target.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["state"]
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 4096
+
+
+def test_a_read_only_folder_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object, **_options: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    with pytest.raises(RunFailed, match="Read-only file system") as caught:
+        write_json(tmp_path / "x.json", {})
+    assert "\n" not in str(caught.value)
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("exploded",)
+
+
+def test_a_strangers_run_folder_cannot_execute_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = prepare(CONFIG, tmp_path)
+    checkpoint.save(path, 1, {"net": Bomb()})
+    with pytest.raises(UsageError, match="more than tensors"):
+        checkpoint.latest(path)
+    np.savez(tmp_path / "evil.npz", logits=np.array([Bomb()], dtype=object))
+    with pytest.raises(ValueError, match="allow_pickle"):
+        read_arrays(tmp_path / "evil.npz")
+    (path / "config.yaml").write_text("!!python/object/apply:os.mkdir ['exploded']")
+    with pytest.raises(UsageError, match="not YAML"):
+        _ = Run(path).config
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_an_old_run_folder_is_read_with_defaults(finished: Run, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    old.mkdir()
+    kept = yaml.safe_load((finished.path / "config.yaml").read_text())
+    for key in ("format", "clip_grad", "compile", "score"):
+        kept.pop(key)
+    (old / "config.yaml").write_text(yaml.safe_dump(kept))
+    assert Run(old).config == CONFIG
+    assert Run(old).state == "waiting"
+    with pytest.raises(UsageError, match="no result yet"):
+        _ = Run(old).result
+
+
+def test_listing(finished: Run, tmp_path: Path) -> None:
+    assert [r.path for r in runs(finished.path.parent)] == [finished.path]
+    with pytest.raises(UsageError, match="no run folder"):
+        Run(tmp_path)
+
+
+@pytest.mark.parametrize(("protocol", "expected"), [("median_last10", 0.65), ("best", 0.9), ("last", 0.7)])
+def test_score_follows_the_protocol(protocol: str, expected: float) -> None:
+    epochs = [0.9, 0.1, 0.2, 0.6, 0.6, 0.6, 0.6, 0.7, 0.7, 0.7, 0.7, 0.7]
+    assert score(epochs, protocol) == pytest.approx(expected)

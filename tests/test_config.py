@@ -1,0 +1,421 @@
+"""Settings: bounds, strict YAML, the run id; what a wrong value, key or file is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from workbench.config import (
+    FORMAT,
+    Range,
+    RunConfig,
+    UsageError,
+    check_fields,
+    choose,
+    dump,
+    from_dict,
+    hints,
+    load_config,
+    load_yaml,
+    nearest,
+    parse_yaml,
+    shown,
+    to_dict,
+    unpack,
+)
+
+FIELDS = {f.name for f in dataclasses.fields(RunConfig)}
+
+
+def refused(pattern: str, **values: Any) -> str:
+    with pytest.raises(UsageError, match=pattern) as caught:
+        RunConfig(**values)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def written(tmp_path: Path, text: str | bytes) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+# ---------------------------------------------------------------------------------------------------- round trips
+
+text = st.text(st.characters(codec="utf-8", exclude_characters="\x85"), max_size=8)  # PyYAML folds that line break
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    params=st.dictionaries(text, plain, max_size=3),
+    data=text,
+    model=st.sampled_from(["resnet18", "1e-3", "5e4", "null", "yes", "0x1f", "12:30", "2024-01-01", "~", "é中\u2028"]),
+    lr=st.floats(0, 100),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_yaml_gives_back_what_was_written(params: dict[str, Any], data: str, model: str, lr: float, seed: int) -> None:
+    config = RunConfig(params=params, data=data, model=model, lr=lr, seed=seed)
+    values = parse_yaml(dump(config), "here")
+    assert values.pop("format") == FORMAT
+    again = from_dict(values)
+    assert again == config
+    assert again.run_id == config.run_id
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}", config.run_id)
+    assert ".." not in config.run_id
+
+
+def test_defaults_round_trip_through_a_file(tmp_path: Path) -> None:
+    config = RunConfig(method="cutmix", params={"alpha": 0.2, "mode": "batch", "n": [1, 2]}, clip_grad=1, size=32)
+    assert load_config(written(tmp_path, dump(config))) == config
+    assert dump(config).startswith(f"format: {FORMAT}\nmethod: cutmix\n")
+    assert dump(load_config(written(tmp_path, dump(config)))) == dump(config)
+
+
+def test_the_stored_file_is_yaml_that_anybody_can_read() -> None:
+    values = yaml.safe_load(dump(RunConfig(lr=1e-5, weight_decay=5e-20)))
+    assert set(values) == FIELDS | {"format"}
+    assert values["lr"] == 1e-5
+    assert values["weight_decay"] == 5e-20
+
+
+def test_the_callers_mappings_are_copied() -> None:
+    params: dict[str, Any] = {"a": [1, 2], "b": {"c": 1}}
+    config = RunConfig(params=params, model_args=params)
+    before = config.run_id
+    params["a"].append(3)
+    params["b"]["c"] = 2
+    assert config.params == config.model_args == {"a": [1, 2], "b": {"c": 1}}
+    to_dict(config)["params"]["a"].append(4)
+    assert config.run_id == before
+    assert "&" not in dump(config)  # one mapping given twice becomes no YAML alias
+
+
+def test_numpy_values_become_pythons_own() -> None:
+    config = RunConfig(lr=np.float64(0.5), data=np.str_("digits"), params={"alpha": np.float64(2)})
+    assert [type(v) for v in (config.lr, config.data, config.params["alpha"])] == [float, str, float]
+    assert "lr: 0.5\n" in dump(config)
+
+
+# -------------------------------------------------------------------------------------------------------- bounds
+
+BOUNDED = [(name, bounds) for name, hint in hints(RunConfig).items() if (bounds := unpack(hint)[1])]
+
+
+@pytest.mark.parametrize(("name", "bounds"), BOUNDED)
+def test_every_bound(name: str, bounds: Range) -> None:
+    kind = unpack(hints(RunConfig)[name])[0]
+    for edge in (bounds.low, bounds.high):
+        assert getattr(RunConfig(**{name: kind(edge)}), name) == edge
+    step = 1 if kind is int else max(abs(bounds.high), 1) * 1e-6
+    for outside in (bounds.low - step, bounds.high + step, 10**400, -(10**400)):
+        message = refused(f"{name} must be a (whole )?number from .* to .*, got", **{name: outside})
+        assert len(message) < 250
+    for other in (True, "1", [1], math.nan, math.inf, -math.inf, 1 + 2j, np.array([1, 2])):
+        refused(name, **{name: other})
+
+
+def test_there_are_bounds_on_every_number() -> None:
+    numbers = {n for n, h in hints(RunConfig).items() if unpack(h)[0] in (int, float)}
+    assert numbers == {name for name, _ in BOUNDED}
+    assert len(numbers) > 10
+
+
+def test_bounds_are_told_in_full() -> None:
+    assert "from 0 to 4294967295, got 4294967296" in refused("seed", seed=2**32)
+    assert "from 1 to 100000, got 0" in refused("epochs", epochs=0)
+    assert "from 1e-06 to 1000000, got 0" in refused("clip_grad", clip_grad=0)
+
+
+@pytest.mark.parametrize("name", sorted(n for n, h in hints(RunConfig).items() if unpack(h)[0] is int))
+def test_no_fraction_for_a_whole_number(name: str) -> None:
+    refused(f"{name} must be a whole number", **{name: 16.0})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("method", None, "a text, got None"),
+        ("method", ["mixup"], "a text"),
+        ("data", 10, "a text, got 10"),
+        ("model", True, "a text"),
+        ("pretrained", 1, "true or false, got 1"),
+        ("compile", "yes", "true or false, got 'yes'"),
+        ("compile", None, "true or false"),
+        ("epochs", None, "a whole number"),
+        ("schedule", "linear", "one of 'cosine', 'constant', got 'linear'"),
+        ("schedule", ["cosine"], "one of"),
+        ("schedule", None, "one of"),
+        ("score", np.array(["best", "last"]), "one of"),
+        ("device", "cuda:1", "one of"),
+        ("params", None, "a mapping"),
+        ("params", [1], "a mapping"),
+        ("params", "alpha=1", "a mapping"),
+        ("params", {1: 2}, "a mapping from names"),
+        ("params", {"alpha": math.nan}, "finite numbers"),
+        ("params", {"alpha": [1, math.inf]}, "finite numbers"),
+        ("params", {"alpha": {"x": {1, 2}}}, "a mapping"),
+        ("params", {"alpha": b"1"}, "a mapping"),
+        ("params", {"alpha": np.zeros((2, 2))}, "a mapping"),
+        ("model_args", {"f": print}, "a mapping"),
+        ("model_args", {"f": 1 + 2j}, "a mapping"),
+    ],
+)
+def test_wrong_types(name: str, value: Any, expected: str) -> None:
+    assert expected in refused(f"^run settings: {name} must be ", **{name: value})
+
+
+def test_a_mapping_that_holds_itself() -> None:
+    loop: dict[str, Any] = {}
+    loop["loop"] = loop
+    chain: list[Any] = []
+    chain.append(chain)
+    refused("params must be", params=loop)
+    refused("model_args must be", model_args={"a": chain})
+
+
+def test_none_where_it_is_allowed() -> None:
+    config = RunConfig(size=None, clip_grad=None, label_smoothing=None, ema_decay=None)
+    assert config.size is None
+    assert config.ema_decay is None
+
+
+def test_a_number_without_bounds_must_be_finite() -> None:
+    @dataclass
+    class Other:
+        scale: float = 1.0
+        many: int = 1
+        some: Literal[1, "a"] = 1
+        maybe: Annotated[float, Range(0, 1)] | None = None
+        free: Mapping[str, int] | None = None
+
+    check_fields(Other(scale=3, many=10**50, some="a"), "other")
+    for wrong in ({"scale": math.nan}, {"scale": -math.inf}, {"scale": True}, {"many": 1.0}, {"some": True}):
+        with pytest.raises(UsageError, match=f"other: {next(iter(wrong))} must be"):
+            check_fields(Other(**wrong), "other")
+    with pytest.raises(UsageError, match="maybe must be a number from 0 to 1, got 2"):
+        check_fields(Other(maybe=2), "other")
+
+
+# --------------------------------------------------------------------------------------------------------- names
+
+
+def test_an_unknown_key_offers_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"unknown key 'batchsize'; did you mean 'batch_size'\?"):
+        from_dict({"batchsize": 1})
+    with pytest.raises(UsageError, match="unknown key 3"):
+        from_dict({3: 1})
+    with pytest.raises(UsageError, match="unknown key None"):
+        from_dict({None: 1})
+    with pytest.raises(UsageError, match="unknown key '__class__'"):
+        from_dict({"__class__": "x"})
+
+
+def test_the_nearest_name_whatever_its_case() -> None:
+    table = {"cutmix": 1, "CIFAR10": 2}
+    assert choose(table, "cutmix", "thing") == 1
+    for name, near in (("CutMixx", "cutmix"), ("CUTMIX", "cutmix"), ("cifar-10", "CIFAR10")):
+        with pytest.raises(
+            UsageError, match=rf"^unknown thing '{name}'; did you mean '{near}'\? \(known: CIFAR10, cutmix\)$"
+        ):
+            choose(table, name, "thing")
+    assert nearest("zzz", table) == " (known: CIFAR10, cutmix)"
+    assert nearest("a1", [f"a{i}" for i in range(10, 50)]).count(",") == 0
+
+
+@pytest.mark.parametrize("name", [None, 3, ["cutmix"], {"a": 1}, "cut\nmix", "x" * 500])
+def test_a_name_of_any_kind_is_told_in_one_short_line(name: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        choose({"cutmix": 1}, name, "thing")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+def test_shown() -> None:
+    assert shown("a") == "'a'"
+    assert "\n" not in shown(np.zeros((3, 3)))
+    assert len(shown("y" * 1000)) == 80
+
+
+# -------------------------------------------------------------------------------------------------------- run id
+
+
+def test_the_run_id_is_the_same_in_every_process() -> None:
+    config = RunConfig(method="cutmix", params={"b": 1, "a": 0.1}, seed=3)
+    code = (
+        "from workbench.config import RunConfig;"
+        "print(RunConfig(method='cutmix', params={'a': 0.1, 'b': 1}, seed=3).run_id)"
+    )
+    for hash_seed in ("0", "1"):
+        env = {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": ":".join(sys.path)}
+        told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True).stdout
+        assert told.strip() == config.run_id
+    assert config.run_id.startswith("photos-resnet20-cutmix-s3-")
+
+
+def test_every_setting_is_in_the_run_id() -> None:
+    other: dict[str, Any] = {
+        "method": "cutmix", "params": {"alpha": 1}, "data": "digits", "size": 32, "model": "resnet8",
+        "model_args": {"a": 1}, "pretrained": True, "epochs": 2, "batch_size": 2, "optimizer": "adamw", "lr": 0.2,
+        "min_lr": 0.01, "weight_decay": 0.1, "momentum": 0.5, "schedule": "constant", "warmup_epochs": 1.0,
+        "clip_grad": 1.0, "label_smoothing": 0.1, "ema_decay": 0.9, "augment": "none", "precision": "bf16",
+        "channels_last": True, "compile": True, "device": "cpu", "workers": 0, "seed": 1, "score": "best",
+    }  # fmt: skip
+    assert set(other) == FIELDS
+    ids = {RunConfig(**{name: value}).run_id for name, value in other.items()} | {RunConfig().run_id}
+    assert len(ids) == len(other) + 1
+
+
+def test_equal_settings_have_one_run_id() -> None:
+    assert RunConfig(lr=1) == RunConfig(lr=1.0)
+    assert RunConfig(lr=1).run_id == RunConfig(lr=1.0).run_id
+    assert RunConfig(params={"a": (1, 2)}).run_id == RunConfig(params={"a": [1, 2]}).run_id
+    assert RunConfig(label_smoothing=0).run_id != RunConfig(label_smoothing=None).run_id
+
+
+@pytest.mark.parametrize(
+    ("values", "start"),
+    [
+        ({"data": "folder:/tmp/../x y"}, "x-y-resnet20-"),
+        ({"data": "folder:/tmp/a..b/"}, "a-b-resnet20-"),
+        ({"data": "npz:C:\\images\\mine.npz"}, "npz-C-images-mine.npz-"),
+        ({"data": ".."}, "data-"),
+        ({"data": ""}, "data-"),
+        ({"data": "/"}, "data-"),
+        ({"data": "folder:"}, "folder-"),
+        ({"data": "-rf"}, "rf-"),
+        ({"data": ".hidden"}, "hidden-"),
+        ({"data": "фото"}, "data-"),
+        ({"data": "a\nb\0c"}, "a-b-c-"),
+        ({"data": "x" * 500}, "x" * 32 + "-resnet20"),
+        ({"model": "../../etc"}, "photos-etc-"),
+        ({"model": "resnet18.a1_in1k"}, "photos-resnet18.a1_in1k-mixup"),
+        ({"method": "../../../etc/passwd"}, "photos-resnet20-etc-passwd-s0-"),
+        ({"method": "a" * 500}, "photos-resnet20-" + "a" * 24 + "-s0"),
+    ],
+)
+def test_the_run_id_is_one_safe_component_of_a_path(values: dict[str, str], start: str) -> None:
+    run_id = RunConfig(**values).run_id
+    assert run_id.startswith(start)
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}", run_id)
+    assert ".." not in run_id
+
+
+def test_unlike_settings_with_one_readable_name_differ() -> None:
+    ids = {RunConfig(data=f"folder:/{place}/images", params={"alpha": a}).run_id for place in "ab" for a in range(500)}
+    assert len(ids) == 1000
+
+
+# --------------------------------------------------------------------------------------------------- files
+
+
+def test_an_older_file_is_completed_and_a_newer_one_refused(tmp_path: Path) -> None:
+    assert load_config(written(tmp_path, "method: cutmix\n")) == RunConfig(method="cutmix")
+    assert load_config(written(tmp_path, "format: 1\nseed: 4\n")) == RunConfig(seed=4)
+    for version in (FORMAT + 1, 99, "two", 0, -1, 1.5, None):
+        path = written(tmp_path, yaml.safe_dump({"format": version}))
+        with pytest.raises(UsageError, match=f"config.yaml: written in format .*this workbench reads 1 to {FORMAT}"):
+            load_config(path)
+
+
+def test_an_error_in_a_file_names_the_file(tmp_path: Path) -> None:
+    for text, told in (
+        ("lr: -1", "lr must be a number from 0 to 100, got -1"),
+        ("lrr: 1", "unknown key 'lrr'; did you"),
+    ):
+        with pytest.raises(UsageError, match=rf"config\.yaml: {told}"):
+            load_config(written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("5e-4", 5e-4), ("1E3", 1000.0), ("-2e+1", -20.0), (".5e1", 5.0), ("1.e-2", 0.01), ("1.5e-3", 1.5e-3)],
+)
+def test_numbers_as_people_write_them(text: str, value: float) -> None:
+    """YAML 1.1 takes 5e-4 for a text, because it has no dot."""
+    assert parse_yaml(f"[{text}]", "here") == [value]
+    assert parse_yaml(f"['{text}', {text}x, e5]", "here") == [text, f"{text}x", "e5"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("!!python/object/apply:os.system ['touch HERE']", "python/object"),
+        ("method: !!python/name:os.system", "python/name"),
+        ("params: !!python/object/new:builtins.eval ['1']", "python/object"),
+        ("params: !!python/tuple [1]", "python/tuple"),
+        ("method: cutmix\nlr: 1\nmethod: mixup", "key 'method' is written twice"),
+        ("params: {alpha: 1, alpha: 2}", "key 'alpha' is written twice"),
+        ("params: &a {x: *a}", "aliases are not read"),
+        ("model_args: &a {x: 1}\nparams: *a", "aliases are not read"),
+        ("params: &a {x: 1}\nmodel_args:\n  <<: *a", "aliases are not read"),
+        ("lr: [1", "expected ',' or ']'"),
+        ("lr: 1\n\tseed: 2", "tab|cannot start any token|mapping values"),
+        ("when: 2024-13-45", "month must be in"),
+        ("seed: " + "9" * 5000, "Exceeds the limit"),
+        ("params: " + "[" * 3000, "recursion"),
+        ("a: 1\n---\nb: 2", "single document"),
+        ("? [a]\n: 1", "unhashable"),
+        (b"method: \xff\xfe", "can't decode"),
+    ],
+)
+def test_yaml_that_is_refused(tmp_path: Path, text: str | bytes, told: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(UsageError, match=told) as caught:
+        load_config(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["config.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "expected a mapping of settings, got NoneType"),
+        ("- 1\n- 2", "expected a mapping of settings, got list"),
+        ("hello", "expected a mapping of settings, got str"),
+        ("params:", "params must be a mapping"),
+        ("params: {when: 2024-01-02}", "params must be a mapping"),
+        ("params: {all: !!set {a, b}}", "params must be a mapping"),
+        ("params: {raw: !!binary aGk=}", "params must be a mapping"),
+        ("params: {alpha: .nan}", "params must be a mapping.* finite"),
+        ("lr: .inf", "lr must be a number"),
+        ("lr: .nan", "lr must be a number"),
+        ("lr: 'fast'", "lr must be a number from 0 to 100, got 'fast'"),
+        ("epochs: true", "epochs must be a whole number from 1 to 100000, got True"),
+        ("on: 1", "unknown key True"),
+    ],
+)
+def test_values_that_are_refused(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        load_config(written(tmp_path, text))
+
+
+def test_files_that_can_not_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no settings file at .*nowhere"):
+        load_yaml(tmp_path / "nowhere.yaml")
+    with pytest.raises(UsageError, match="can't be read: Is a directory"):
+        load_yaml(tmp_path)
+
+
+def test_unicode_and_a_byte_order_mark(tmp_path: Path) -> None:
+    config = load_config(written(tmp_path, "\ufeffdata: 'folder:/tmp/Füße 中'\n".encode()))
+    assert config.data == "folder:/tmp/Füße 中"
+    assert "Füße 中" in dump(config)

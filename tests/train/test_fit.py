@@ -1,0 +1,118 @@
+"""The loop: deterministic, sequential losses equal joint ones, schedule and records right."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from workbench.config import RunConfig, UsageError
+from workbench.draw import Draw
+from workbench.train import assemble, fit
+from workbench.train.memory import peak_of
+
+CONFIG = RunConfig(method="mixup", data="digits", model="resnet8", epochs=2, size=8, batch_size=512, lr=0.2, device="cpu")
+
+
+def state_of(config: RunConfig) -> tuple[list[dict], dict[str, torch.Tensor]]:
+    training = assemble(config)
+    records = list(fit(training))
+    return records, training.net.state_dict()
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    (records, weights), (again, others) = state_of(CONFIG), state_of(CONFIG)
+    assert all(torch.equal(weights[k], others[k]) for k in weights)
+    assert [r["train_loss"] for r in records] == [r["train_loss"] for r in again]
+    _, different = state_of(replace(CONFIG, seed=1))
+    assert any(not torch.equal(weights[k], different[k]) for k in weights)
+
+
+def test_a_vanilla_epoch_is_the_bare_loop() -> None:
+    """Same batches, SGD written out by hand: the same weights."""
+    config = replace(CONFIG, method="vanilla", epochs=1, weight_decay=0.0, schedule="constant", augment="none")
+    training = assemble(config)
+    net = copy.deepcopy(training.net).train()
+    momentum = {p: torch.zeros_like(p) for p in net.parameters()}
+    for x, y in training.train.epoch(0):
+        net.zero_grad()
+        F.cross_entropy(net(x), y).backward()
+        with torch.no_grad():
+            for p, m in momentum.items():  # Nesterov
+                m.mul_(0.9).add_(p.grad)
+                p.sub_(0.2 * (p.grad + 0.9 * m))
+    list(fit(training))
+    for ours, bare in zip(training.net.parameters(), net.parameters(), strict=True):
+        torch.testing.assert_close(ours, bare, rtol=0, atol=1e-3)  # rounding; without Nesterov: 0.02
+
+
+def test_the_learning_rate_follows_warm_up_and_cosine() -> None:
+    training = assemble(replace(CONFIG, epochs=10, warmup_epochs=2, min_lr=0.01))
+    steps = len(training.train)
+    rates = []
+    for done in range(10 * steps + 1):
+        training.schedule.step_update(done)
+        rates.append(training.optimizer.param_groups[0]["lr"])
+    assert rates[0] == pytest.approx(0.002) and max(rates) == pytest.approx(0.2)
+    assert rates[2 * steps] == pytest.approx(0.2)
+    assert rates[6 * steps] == pytest.approx((0.2 + 0.01) / 2, rel=0.01)
+    assert rates[-1] == pytest.approx(0.01, abs=1e-6)
+
+
+def test_records_hold_what_the_run_folder_promises() -> None:
+    records, _ = state_of(CONFIG)
+    assert [r["epoch"] for r in records] == [1, 2]
+    assert all(r["images"] == 1438 for r in records)
+    assert all(0 <= r["test_accuracy"] <= 1 and r["seconds"] > 0 for r in records)
+    assert records[0]["memory_bytes"] > 0 and "memory_bytes" not in records[1]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_small_and_odd_batches(batch_size: int) -> None:
+    training = assemble(replace(CONFIG, method="cutmix", batch_size=batch_size))
+    training.objective.train()
+    x, y = next(iter(training.train.epoch(0)))
+    assert torch.isfinite(training.step(x, y, 0, 0))
+
+
+def test_peak_memory_of_known_allocations() -> None:
+    def fn() -> None:
+        a = torch.empty(2**20, dtype=torch.uint8)
+        del a
+        b, c = torch.empty(2**21, dtype=torch.uint8), torch.empty(2**20, dtype=torch.uint8)
+        del b, c
+
+    assert peak_of(fn, torch.device("cpu")) == pytest.approx(3 * 2**20, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "cutmx"}, "did you mean 'cutmix'"),
+        ({"params": {"alhpa": 1}}, "did you mean 'alpha'"),
+        ({"params": {"alpha": -1}}, "alpha must be a number from 0.05 to 5, got -1"),
+        ({"model": "resnet21"}, "did you mean"),
+        ({"data": "digit"}, "did you mean 'digits'"),
+        ({"optimizer": "sgdd"}, "unknown optimizer"),
+        ({"method": "transmix"}, "vit_tiny_patch16_224"),
+        ({"method": "manifoldmix", "compile": True}, "compile can't be combined"),
+        ({"device": "cuda"}, "no GPU"),
+    ],
+)
+def test_mistakes_show_before_the_first_step(change: dict, message: str) -> None:
+    if change.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(UsageError, match=message):
+        assemble(replace(CONFIG, **change))
+
+
+def test_every_step_can_be_drawn_again() -> None:
+    training = assemble(CONFIG)
+    x, y = next(iter(training.train.epoch(1)))
+    again, _ = next(iter(assemble(CONFIG).train.epoch(1)))
+    assert torch.equal(x, again)
+    mixes = [training.method.mix(x, y, training.net, Draw(0, 1, 0)).x for _ in range(2)]
+    assert torch.equal(*mixes)

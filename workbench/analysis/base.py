@@ -1,0 +1,90 @@
+"""What every analysis result is, what of a run an analysis may read, and results as arrays in a file."""
+
+from __future__ import annotations
+
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
+
+from workbench import style
+from workbench.config import RunConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+
+class StoredRun(Protocol):
+    """What analyses and figures read of a run; `workbench.runs.Run` is one."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def config(self) -> RunConfig: ...
+    @property
+    def history(self) -> pd.DataFrame: ...
+    @property
+    def result(self) -> Mapping[str, Any]: ...
+    def predictions(self) -> tuple[np.ndarray, np.ndarray]: ...
+    def samples(self) -> Mapping[str, Any] | None: ...
+
+
+class Result(ABC):
+    """Base of the frozen dataclasses that analyses return. Fields are arrays, numbers, texts and tuples of texts."""
+
+    @abstractmethod
+    def to_frame(self) -> pd.DataFrame:
+        """Everything as a tidy table with a column `name`, so that the tables of several results concatenate."""
+
+    @abstractmethod
+    def draw(self, ax: Axes) -> None:
+        """Draw the result into the axes, from its fields alone."""
+
+    def summary(self) -> pd.DataFrame:
+        """The numbers to quote, a row each; the table itself where it is short."""
+        return self.to_frame()
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw into `ax`, or into a new figure in the looks of a paper. Returns the axes, keeps nothing."""
+        if ax is not None:
+            self.draw(ax)
+            return ax
+        with style.paper():
+            ax = style.new_axes()
+            self.draw(ax)
+            return ax
+
+
+R = TypeVar("R", bound=Result)
+
+
+def save(result: Result, path: Path) -> None:
+    """Write the fields as an npz archive, atomically. OSError or RunFailed where it can't be written."""
+    from workbench.runs.folder import write_arrays
+
+    path.parent.mkdir(exist_ok=True)
+    write_arrays(path, **{f.name: np.asarray(getattr(result, f.name)) for f in fields(result)})
+
+
+def load(kind: type[R], path: Path) -> R:
+    """The result that `save` wrote. Only plain arrays are read: a file from a stranger can't execute code."""
+    from workbench.runs.folder import read_arrays
+
+    kinds, stored = typing.get_type_hints(kind), read_arrays(path)
+    return kind(**{f.name: _plain(stored[f.name], kinds[f.name]) for f in fields(kind)})
+
+
+def _plain(array: np.ndarray, kind: Any) -> Any:
+    """An array as the type that the field of the dataclass says."""
+    if kind is np.ndarray:
+        return array
+    if typing.get_origin(kind) is tuple:
+        return tuple(array.tolist())
+    return kind(array.item())

@@ -1,0 +1,214 @@
+"""Which method is better, by how much, at what cost, and how sure can one be?
+
+A row is a method over its seeds, with everything else the same. Means come with the sample standard deviation over
+seeds (n - 1) and with the 95 % interval of the mean by Student's t, which for two seeds is 12.7 standard errors wide,
+as it should be. The difference to vanilla is taken seed by seed and then averaged, so that what a seed does to both
+cancels out. What no number of seeds takes away is the sampling error of the test set, given as one standard error of
+a share. The accuracy of a run is the one of its protocol; nothing here takes a maximum over epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+
+from workbench import style
+from workbench.analysis.base import Result
+from workbench.analysis.groups import Group, differing, group, same_setting
+from workbench.config import RunConfig, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+COSTLY = {"batch_size", "precision", "channels_last", "compile", "device", "ema_decay", "augment", "optimizer"}
+"""Settings that change what a step costs whatever the method: times are only compared where these agree."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one finished run came to. Fractions, seconds and bytes; nan where it was not measured."""
+
+    config: RunConfig
+    accuracy: float
+    ece: float
+    seconds_per_step: float
+    memory_bytes: float
+    test_images: int
+
+
+# R rows (methods), S runs
+@dataclass(frozen=True)
+class Comparison(Result):
+    """A row a method. Accuracies, errors and differences are fractions; costs are multiples of vanilla's."""
+
+    label: tuple[str, ...]
+    method: tuple[str, ...]
+    setting: tuple[str, ...]
+    """What was trained, in words; rows of different settings must not be ranked against each other."""
+    protocol: tuple[str, ...]
+    """Which epoch's accuracy counts, in words."""
+    seeds: np.ndarray
+    """(R,) number of seeds."""
+    accuracy: np.ndarray
+    """(R,) mean over seeds, and likewise for the others."""
+    accuracy_sd: np.ndarray
+    """(R,) sample standard deviation over seeds; nan for one seed, and likewise for the others."""
+    accuracy_low: np.ndarray
+    accuracy_high: np.ndarray
+    """(R,) 95 % interval of the mean over seeds; nan for one seed."""
+    sampling_error: np.ndarray
+    """(R,) standard error of the accuracy for the size of the test set."""
+    test_images: np.ndarray
+    ece: np.ndarray
+    ece_sd: np.ndarray
+    ece_low: np.ndarray
+    ece_high: np.ndarray
+    seconds: np.ndarray
+    """(R,) seconds a step; nan without a vanilla run of the same setting."""
+    seconds_sd: np.ndarray
+    memory: np.ndarray
+    """(R,) peak bytes of a step."""
+    memory_sd: np.ndarray
+    difference: np.ndarray
+    """(R,) accuracy minus vanilla's, mean over the seeds that both have; nan for vanilla itself and without one."""
+    difference_low: np.ndarray
+    difference_high: np.ndarray
+    """(R,) 95 % interval of the paired difference; nan for fewer than two pairs."""
+    pairs: np.ndarray
+    """(R,) seeds that the row and vanilla both have."""
+    run_row: np.ndarray
+    """(S,) which row each run belongs to."""
+    run_seed: np.ndarray
+    run_accuracy: np.ndarray
+
+    @property
+    def note(self) -> str:
+        """What could not be compared, and why; empty if everything could."""
+        lost = [r for r in range(len(self.label)) if np.isnan(self.seconds[r]) and np.isnan(self.memory[r])]
+        settings = dict.fromkeys(self.setting[r] for r in lost)
+        return "; ".join(f"no cost for {s}: no vanilla run of the same batch size and device" for s in settings)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a method; `name` is its label, the other columns are the fields of this class."""
+        import pandas as pd
+
+        columns = [f.name for f in fields(self) if f.name not in ("label", "run_row", "run_seed", "run_accuracy")]
+        return pd.DataFrame({"name": list(self.label), **{c: list(getattr(self, c)) for c in columns}})
+
+    def draw(self, ax: Axes) -> None:
+        """Accuracy by method: mean, 95 % interval over seeds, and every seed as a small ring. One setting only."""
+        if len(set(zip(self.setting, self.protocol, strict=True))) > 1:
+            raise UsageError(f"expected one setting a plot, got {'; '.join(sorted(set(self.setting)))}; choose runs")
+        for row, method in enumerate(self.method):
+            self._draw_row(ax, row, style.look(method))
+        ax.set(yticks=range(len(self.label)), yticklabels=self.label, xlabel="test accuracy (%)")
+        ax.set_ylim(len(self.label) - 0.5, -0.5)
+        ax.tick_params(axis="y", length=0)
+        ax.grid(axis="x")
+        ax.set_title(f"bars: 95 % interval over {count_of_seeds(self.seeds)}", loc="left", fontsize="small")
+
+    def _draw_row(self, ax: Axes, row: int, look: style.Look) -> None:
+        own = 100 * self.run_accuracy[self.run_row == row]
+        ax.plot(own, np.full(len(own), row), "o", markersize=3, markerfacecolor="none", markeredgecolor=look.color)
+        low, high = 100 * self.accuracy_low[row], 100 * self.accuracy_high[row]
+        ax.plot((low, high), (row, row), color=look.color)
+        ax.plot(100 * self.accuracy[row], row, look.marker, color=look.color, markersize=4.5)
+
+
+def compare(scores: Sequence[Score]) -> Comparison:
+    """Gather the scores of runs into a row a method (and its settings, where a method was run in several ways).
+
+    Rows are ordered by setting, then as `style.LABELS` orders the methods. UsageError without scores, or where a
+    row would hold one seed twice.
+    """
+    groups = group(scores)
+    rows = [_row(g, _vanilla(g, groups)) for g in groups]
+    of_runs = [(row, s.config.seed, s.accuracy) for row, g in enumerate(groups) for s in g.items]
+    run_row, run_seed, run_accuracy = (np.array(column) for column in zip(*of_runs, strict=True))
+    return Comparison(
+        label=tuple(g.label for g in groups),
+        method=tuple(g.method for g in groups),
+        setting=tuple(g.setting for g in groups),
+        protocol=tuple(g.protocol for g in groups),
+        **{key: np.array([row[key] for row in rows]) for key in rows[0]},
+        run_row=run_row,
+        run_seed=run_seed,
+        run_accuracy=run_accuracy,
+    )
+
+
+def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float, float]:
+    """(mean, sample standard deviation, low, high) of (n,) values: Student's interval of the mean.
+
+    For n = 1 the last three are nan, for n = 0 all.
+    """
+    n = len(values)
+    if n == 0:
+        return np.nan, np.nan, np.nan, np.nan
+    mean = float(values.mean())
+    if n == 1:
+        return mean, np.nan, np.nan, np.nan
+    sd = float(values.std(ddof=1))
+    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * sd / np.sqrt(n)
+    return mean, sd, mean - half, mean + half
+
+
+def separated(low: np.ndarray, high: np.ndarray, *, lowest: bool = False) -> int | None:
+    """Index of the row whose interval lies above (`lowest`: below) all others; None if there is none, if there is
+    nothing to compare it with, or if an interval is unknown (nan)."""
+    if len(low) < 2 or np.isnan(low).any() or np.isnan(high).any():
+        return None
+    if lowest:
+        low, high = -high, -low
+    best = int(np.argmax(low))
+    return best if low[best] > np.delete(high, best).max() else None
+
+
+def count_of_seeds(seeds: np.ndarray) -> str:
+    """`2 seeds`, `1 to 3 seeds`."""
+    few, many = int(seeds.min()), int(seeds.max())
+    return (f"{few}" if few == many else f"{few} to {many}") + (" seed" if many == 1 else " seeds")
+
+
+def _vanilla(g: Group[Score], groups: Sequence[Group[Score]]) -> Group[Score] | None:
+    """The vanilla runs to hold a group against: of the same setting, and the nearest in everything else."""
+    candidates = [v for v in groups if v.method == "vanilla" and same_setting(v.config, g.config)]
+    return min(candidates, key=lambda v: len(differing([v.config, g.config])), default=None)
+
+
+def _row(g: Group[Score], vanilla: Group[Score] | None) -> dict[str, float]:
+    """The numbers of one row, by field of Comparison."""
+    accuracy = mean_interval(_values(g, "accuracy"))
+    ece = mean_interval(_values(g, "ece"))
+    images = min(s.test_images for s in g.items)
+    row = {"seeds": len(g.items), "test_images": images}
+    row |= dict(zip(("accuracy", "accuracy_sd", "accuracy_low", "accuracy_high"), accuracy, strict=True))
+    row |= {"sampling_error": float(np.sqrt(accuracy[0] * (1 - accuracy[0]) / images))}
+    row |= dict(zip(("ece", "ece_sd", "ece_low", "ece_high"), ece, strict=True))
+    row |= dict(zip(("seconds", "seconds_sd"), _multiple(g, vanilla, "seconds_per_step"), strict=True))
+    row |= dict(zip(("memory", "memory_sd"), _multiple(g, vanilla, "memory_bytes"), strict=True))
+    return row | _difference(g, vanilla)
+
+
+def _values(g: Group[Score], key: str) -> np.ndarray:
+    return np.array([getattr(s, key) for s in g.items], np.float64)
+
+
+def _multiple(g: Group[Score], vanilla: Group[Score] | None, key: str) -> tuple[float, float]:
+    """(mean, standard deviation over seeds) of a cost, in means of vanilla; nan where there is nothing to divide by."""
+    if vanilla is None or COSTLY & set(differing([g.config, vanilla.config])):
+        return np.nan, np.nan
+    unit = _values(vanilla, key).mean()
+    return mean_interval(_values(g, key) / unit if unit > 0 else np.full(len(g.items), np.nan))[:2]
+
+
+def _difference(g: Group[Score], vanilla: Group[Score] | None) -> dict[str, float]:
+    base = {} if vanilla is None or vanilla is g else {s.config.seed: s.accuracy for s in vanilla.items}
+    paired = np.array([s.accuracy - base[s.config.seed] for s in g.items if s.config.seed in base])
+    mean, _, low, high = mean_interval(paired)
+    return {"difference": mean, "difference_low": low, "difference_high": high, "pairs": len(paired)}

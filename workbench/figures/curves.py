@@ -1,0 +1,99 @@
+"""Training curves: how test accuracy and training loss went, by method, over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from workbench import style
+from workbench.analysis import StoredRun
+from workbench.analysis.compare import count_of_seeds
+from workbench.analysis.groups import Group, group, one_setting
+from workbench.config import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FEW = 5
+"""From so many seeds on the band is the standard deviation; below, the smallest and the largest seed."""
+ROOMY = 4.5
+"""Inches from which the panels stand side by side."""
+MARKED = 6
+"""Markers a line."""
+
+
+def curves(runs: Sequence[StoredRun], *, venue: str = "cvpr", columns: int = 1) -> Figure:
+    """Two panels over the epochs: test accuracy, and the loss that was trained on, which for a mixing method is that
+    of mixed pictures with mixed labels and so is no measure of fit next to vanilla's.
+
+    Lines are means over seeds, bands the range of the seeds (their standard deviation from five seeds on).
+    """
+    groups = group(runs)
+    one_setting(groups, "figure curves")
+    few = min(len(g.items) for g in groups) < FEW
+    with style.paper(venue, columns) as width:
+        beside = width >= ROOMY
+        figure = style.new_figure(width, 0.38 * width if beside else 0.95 * width)
+        accuracy, loss = figure.subplots(1, 2) if beside else figure.subplots(2, 1, sharex=True)
+        for i, g in enumerate(groups):
+            shift = i / len(groups)
+            _line(accuracy, 100 * _by_seed(g, "test_accuracy"), g, shift, few)
+            _line(loss, _by_seed(g, "train_loss"), g, shift, few)
+        accuracy.set_ylabel("test accuracy (%)")
+        loss.set_ylabel("training loss (mixed labels)")
+        for ax in (accuracy, loss) if beside else (loss,):
+            ax.set_xlabel("epoch")
+            ax.xaxis.get_major_locator().set_params(integer=True)
+        _legend(figure, accuracy, groups, few)
+        return figure
+
+
+def _by_seed(g: Group[StoredRun], column: str) -> pd.DataFrame:
+    """A column of the histories: a row an epoch that all seeds have, a column a seed."""
+    histories = {}
+    for run in g.items:
+        history = run.history
+        if column not in history or history.empty:
+            raise UsageError(f"run {run.name} has no {column} in its history; it has not finished an epoch")
+        histories[run.config.seed] = history.set_index("epoch")[column]
+    return pd.DataFrame(histories).dropna()
+
+
+def _line(ax: Axes, values: pd.DataFrame, g: Group, shift: float, few: bool) -> None:
+    look = style.look(g.method)
+    mean = values.mean(axis=1)
+    low, high = (values.min(axis=1), values.max(axis=1)) if few else _deviation(values)
+    step = max(1, len(mean) // MARKED)
+    ax.plot(
+        mean.index, mean, color=look.color, linestyle=look.line, marker=look.marker, label=g.label,
+        markevery=(int(shift * step), step), markeredgewidth=0,
+    )  # fmt: skip
+    if values.shape[1] > 1:
+        ax.fill_between(mean.index, low, high, color=look.color, alpha=0.2, linewidth=0)
+
+
+def _deviation(values: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    mean, sd = values.mean(axis=1), values.std(axis=1, ddof=1)
+    return mean - sd, mean + sd
+
+
+def _legend(figure: Figure, ax: Axes, groups: Sequence[Group], few: bool) -> None:
+    """One legend for both panels, above them; it says what the bands are."""
+    handles, labels = ax.get_legend_handles_labels()
+    seeds = np.array([len(g.items) for g in groups])
+    band = "smallest to largest" if few else "\N{PLUS-MINUS SIGN} 1 standard deviation"
+    title = f"mean over {count_of_seeds(seeds)}, band: {band}" if seeds.max() > 1 else "one seed"
+    figure.legend(handles, labels, loc="outside upper center", ncols=_columns(figure, labels), title=title)
+
+
+def _columns(figure: Figure, labels: Sequence[str]) -> int:
+    """As many legend columns as fit over the page, in rows of about equal length."""
+    points = style.points() * 5 / 6
+    longest = max(style.text_size(figure, text, points)[0] for text in labels) + 4.5 * points / 72
+    fitting = max(1, int(figure.get_figwidth() / longest))
+    rows = -(-len(labels) // fitting)
+    return -(-len(labels) // rows)

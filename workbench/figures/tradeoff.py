@@ -1,0 +1,65 @@
+"""Accuracy against what it costs: step time and peak memory, as multiples of vanilla's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workbench import style
+from workbench.analysis import StoredRun, analyse
+from workbench.analysis.compare import Comparison, count_of_seeds
+from workbench.analysis.groups import group, one_setting
+from workbench.config import UsageError
+from workbench.figures.labels import Point, place_labels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ROOMY = 4.5
+"""Inches from which the panels stand side by side."""
+COSTS = {"seconds": "step time (\N{MULTIPLICATION SIGN} vanilla)", "memory": "peak memory (\N{MULTIPLICATION SIGN} vanilla)"}
+
+
+def tradeoff(runs: Sequence[StoredRun], *, venue: str = "cvpr", columns: int = 1) -> Figure:
+    """A panel for step time and one for memory (left out where it was not measured): up and to the left is better.
+
+    Bars are one sample standard deviation over seeds, both ways.
+    """
+    one_setting(group(runs), "figure tradeoff")
+    found: Comparison = analyse(list(runs), "compare")
+    known = [cost for cost in COSTS if not np.isnan(getattr(found, cost)).all()]
+    if not known:
+        raise UsageError(f"figure tradeoff measures cost in multiples of vanilla: {found.note}; add such a run")
+    with style.paper(venue, columns) as width:
+        beside = width >= ROOMY
+        tall = 0.42 * width if beside else 0.52 * width * len(known)
+        figure = style.new_figure(width, tall)
+        grid = (1, len(known)) if beside else (len(known), 1)
+        axes = figure.subplots(*grid, sharey=beside, squeeze=False).ravel()
+        for ax, cost in zip(axes, known, strict=True):
+            ax.set_xlabel(COSTS[cost])
+            ax.margins(0.12, 0.12)
+        for ax in axes[:1] if beside else axes:
+            ax.set_ylabel("test accuracy (%)")
+        panels = [_points(ax, found, cost) for ax, cost in zip(axes, known, strict=True)]
+        figure.suptitle(f"bars: \N{PLUS-MINUS SIGN} 1 standard deviation over {count_of_seeds(found.seeds)}", size="small")
+        for ax, points in zip(axes, panels, strict=True):
+            place_labels(ax, points)
+        return figure
+
+
+def _points(ax: Axes, found: Comparison, cost: str) -> list[Point]:
+    """Draw the rows that have this cost; gives where they landed."""
+    points = []
+    for row, method in enumerate(found.method):
+        x, y = getattr(found, cost)[row], 100 * found.accuracy[row]
+        if np.isnan(x):
+            continue
+        x_error, y_error = (float(np.nan_to_num(e[row])) for e in (getattr(found, f"{cost}_sd"), 100 * found.accuracy_sd))
+        look = style.look(method)
+        ax.errorbar(x, y, y_error, x_error, marker=look.marker, color=look.color, markersize=4.5, elinewidth=0.7)
+        points.append(Point(x, y, x_error, y_error, found.label[row], style.dark(look.color)))
+    return points

@@ -1,0 +1,199 @@
+"""AutoMix: a small generator draws the mask, and learns from a slow copy of the net which masks keep both classes."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from workbench.config import Range, UsageError
+from workbench.draw import Draw, Mode, send
+from workbench.methods.base import Method, Mixed, Paper, soft_cross_entropy
+from workbench.methods.masks import pair_weights, pairs, take
+
+if TYPE_CHECKING:
+    from workbench.models import Net
+
+EMA_WARMUP = 0.1
+"""Share of the training during which the teacher's momentum stays at its first value."""
+
+
+@dataclass(eq=False)
+class AutoMix(Method):
+    """The student learns from clean images and from mixes; the generator from the teacher's loss on mixes of its own.
+
+    A step, losses taken one after the other, so that only one graph is alive at a time:
+    1. the teacher's features of the clean batch, once, up to the `tap`, without gradient;
+    2. the generator: cross-entropy of the frozen teacher on a mix with its own lambda and partners, plus
+       `mask_loss_weight` max(0, |mean(M) - lambda| - `mask_loss_margin`), the gradient going to the generator alone;
+    3. the student on the clean batch; 4. the student on a mix whose mask has no gradient.
+
+    Labels have the lambda that was drawn, not the mask's mean: that is the paper's, and an exception here. Rows with
+    lambda or 1 - lambda of at most `lam_margin` are mixed by plain Mixup on the student's side.
+
+    Where we differ from the reference code (Westlake-AI/openmixup): the net has one head, as in the paper's formula,
+    where that code has two, for clean and mixed images; lambda is one a row (`mode="batch"`: one a batch, as
+    published), and so the mask's mean is held to lambda row by row, where that code takes it over the batch; dropout
+    and stochastic depth are off in the teacher, while its batch norms see their own batches' statistics, as there.
+    """
+
+    paper = Paper(
+        "AutoMix: Unveiling the Power of Mixup for Stronger Classifiers",
+        "Liu, Li, Wu, Liu, Chen, Wu, Li",
+        "ECCV 2022",
+        "2103.13027",
+    )
+    family: ClassVar[str] = "learned"
+    needs_net = True
+
+    alpha: Annotated[float, Range(0.05, 5)] = 2.0
+    """Both parameters of the Beta distribution of lambda."""
+    lam_embed: bool = True
+    """Whether the generator is told lambda, as in the paper; the benchmark's CIFAR settings leave it out."""
+    lam_margin: Annotated[float, Range(0, 0.5)] = 0.08
+    """How near to 0 or 1 lambda may come before plain Mixup takes over."""
+    mask_loss_weight: Annotated[float, Range(0, 10)] = 0.1
+    """Weight of the loss that draws the mask's mean to lambda."""
+    mask_loss_margin: Annotated[float, Range(0, 1)] = 0.1
+    """How far the mask's mean may be from lambda at no loss."""
+    momentum: Annotated[float, Range(0, 1)] = 0.999
+    """What the teacher keeps of itself at every step, at first. It follows the net with a half-life of
+    0.7 / (1 - momentum) steps, 700 by default: a run of a few hundred steps needs about 0.9 (7 steps), or its teacher
+    stays near its random start and has nothing to teach."""
+    end_momentum: Annotated[float, Range(0, 1)] = 0.999999
+    """The same at the end of training, reached along a cosine; 0.99 to 0.999 suits a run of a few hundred steps."""
+    tap: str | None = None
+    """The depth whose features the generator reads; left out: the net's middle, its last stage but one."""
+    mode: Mode = "sample"
+    """One lambda a sample, or one for the whole batch."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.teacher: Net | None = None
+        self.generator: MixBlock | None = None
+
+    def attach(self, net: Net) -> None:
+        tap = self.tap or net.middle
+        self.generator = MixBlock(net.width(tap), self.lam_embed).to(net.mean.device)
+        self.teacher = copy.deepcopy(net).requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> AutoMix:
+        """Of the teacher, the batch norms alone ever leave evaluation mode: its features depend on nothing random."""
+        super().train(mode)
+        if self.teacher is not None:
+            self.teacher.eval()
+            for module in self.teacher.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.train(mode)
+        return self
+
+    def mix(self, x: Tensor, y: Tensor, net: Net | None, draw: Draw) -> Mixed:
+        if self.teacher is None or self.generator is None or net is None:
+            raise UsageError("AutoMix learns with a net; call attach(net) once before mix, and give mix the net")
+        n = len(x)
+        drawn = [(pairs(draw.partner(n)), pair_weights(draw.lam(self.alpha, n, self.mode))) for _ in range(2)]
+        source, weight, own_source, own_weight = send(x.device, *drawn[0], *drawn[1])
+        with torch.no_grad():
+            features = self.teacher.features(x, self.tap or self.teacher.middle)
+            mask = enlarged(self._student_mask(features, source[:, 1], weight[:, 0]), x)
+            mixed = mix_pair(x, source[:, 1], mask)
+        own = Mixed(x, own_source, own_weight)
+        aux = (self._generator_loss(features, y, own), self._clean_loss(x, y, net))
+        return Mixed(mixed, source, weight, mask, aux)
+
+    def _student_mask(self, features: Tensor, partner: Tensor, lam: Tensor) -> Tensor:
+        """(B, 1, h, w) the generator's masks, and lambda itself where that is nearly 0 or 1."""
+        assert self.generator is not None
+        mask = self.generator(features, partner, lam)
+        wide = lam[:, None, None, None]
+        return torch.where(torch.minimum(wide, 1 - wide) <= self.lam_margin, wide, mask)
+
+    def _generator_loss(self, features: Tensor, y: Tensor, clean: Mixed) -> Callable[[], Tensor]:
+        teacher, generator = self.teacher, self.generator
+        assert teacher is not None and generator is not None
+
+        def loss() -> Tensor:
+            partner, lam = clean.source[:, 1], clean.weight[:, 0]
+            mask = generator(features, partner, lam)
+            logits = teacher(mix_pair(clean.x, partner, enlarged(mask, clean.x)))
+            excess = (mask.mean((1, 2, 3)) - lam).abs() - self.mask_loss_margin
+            cross_entropy = soft_cross_entropy(logits, y, clean, self.label_smoothing)
+            return (cross_entropy + self.mask_loss_weight * excess.clamp(min=0)).mean()
+
+        return loss
+
+    def _clean_loss(self, x: Tensor, y: Tensor, net: Net) -> Callable[[], Tensor]:
+        return lambda: F.cross_entropy(net(x).float(), y, label_smoothing=self.label_smoothing)
+
+    @torch.no_grad()
+    def after_step(self, net: Net, progress: float) -> None:
+        """Move the teacher's parameters towards the net's; its buffers are its own."""
+        if self.teacher is None:
+            raise UsageError("AutoMix learns with a net; call attach(net) once before training")
+        keep = momentum_at(progress, self.momentum, self.end_momentum)
+        torch._foreach_lerp_(list(self.teacher.parameters()), list(net.parameters()), 1 - keep)
+
+    def picture(self, x: Tensor, y: Tensor, net: Net | None, draw: Draw) -> tuple[Mixed, str]:
+        with torch.no_grad():
+            return self.mix(x, y, net, draw), "labels have the drawn lambda, not the mask's mean"
+
+
+class MixBlock(nn.Module):
+    """Mask of a pair from its features: what of the partner shows where, by attention of the row to its partner.
+
+    Q = W f, K = W f', P = softmax_j(Q_i K_j / sqrt(d)), M = 1 - sigmoid(P (u f')). With `lam_embed`, lambda is a
+    further channel of f and 1 - lambda one of f'. A 1x1 convolution of a constant channel is a bias, so the features
+    are projected once, whatever the pairs and lambdas.
+    """
+
+    def __init__(self, channels: int, lam_embed: bool = True) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(channels, max(channels // 2, 1), 1)
+        self.value = nn.Conv2d(channels, 1, 1)
+        self.project_lam = nn.Parameter(torch.empty(self.project.out_channels)) if lam_embed else None
+        self.value_lam = nn.Parameter(torch.empty(1)) if lam_embed else None
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.01)
+        for conv in (self.project, self.value):
+            assert conv.bias is not None
+            nn.init.zeros_(conv.bias)
+
+    def forward(self, features: Tensor, partner: Tensor, lam: Tensor) -> Tensor:
+        """(B, 1, h, w) float32 share of each row itself. features: (B, C, h, w); partner, lam: (B,)."""
+        with torch.autocast(features.device.type, enabled=False):
+            projected = self.project(features.float()).flatten(2)
+            values = self.value(features.float()).flatten(2)
+            query, key = projected, projected.index_select(0, partner)
+            value = values.index_select(0, partner)
+            if self.project_lam is not None and self.value_lam is not None:
+                lam = lam.float()[:, None, None]
+                query = query + lam * self.project_lam[:, None]
+                key = key + (1 - lam) * self.project_lam[:, None]
+                value = value + (1 - lam) * self.value_lam
+            scores = (query.transpose(1, 2) / math.sqrt(query.shape[1])) @ key
+            shown = value @ scores.softmax(2).transpose(1, 2)
+            return torch.sigmoid(-shown).unflatten(2, features.shape[2:])
+
+
+def enlarged(mask: Tensor, x: Tensor) -> Tensor:
+    """(B, 1, H, W) the mask (B, 1, h, w) at the size of x by nearest neighbour; sizes need not divide."""
+    return F.interpolate(mask, x.shape[2:], mode="nearest").to(x.dtype)
+
+
+def mix_pair(x: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
+    """mask * x + (1 - mask) * x[partner], with a gradient for the mask."""
+    return torch.lerp(take(x, partner), x, mask)
+
+
+def momentum_at(progress: float, start: float, end: float) -> float:
+    """Momentum of the teacher when a share `progress` of the training is done: constant, then along a cosine."""
+    if progress < EMA_WARMUP:
+        return start
+    return end - (end - start) * (1 + math.cos(math.pi * progress)) / 2

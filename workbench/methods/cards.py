@@ -1,0 +1,48 @@
+"""A method in a few lines of text: source, kind, parameters with their bounds and meaning."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import textwrap
+from typing import get_args
+
+from workbench.config import choose
+from workbench.methods import METHODS, Parameter, describe
+
+
+def card(key: str, full: bool = True) -> str:
+    """One line about a method, or with `full` its docstring and parameters too."""
+    cls = choose(METHODS, key, "method")
+    paper = cls.paper
+    link = f", arXiv {paper.arxiv}" if paper.arxiv else ""
+    line = f"{key:14s} {cls.family:10s} {paper.authors.split(',')[0]} et al., {paper.venue}{link}"
+    if not full:
+        return line
+    meanings = field_docs(cls)
+    parameters = [f"  {_parameter(p)}\n      {meanings.get(p.name, '')}" for p in describe(key)]
+    return "\n".join([line, f"  {paper.title}", "", textwrap.indent(inspect.getdoc(cls) or "", "  "), "", *parameters])
+
+
+def _parameter(parameter: Parameter) -> str:
+    choices = " or ".join(map(repr, get_args(parameter.kind)))
+    bounds = f" ({parameter.bounds})" if parameter.bounds else f" ({choices})" if choices else ""
+    return f"{parameter.name} = {parameter.default!r}{bounds}"
+
+
+def field_docs(cls: type) -> dict[str, str]:
+    """The texts that stand below the fields of a class and of its bases; {} for a class typed at a prompt."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__[:-1]):
+        if not base.__module__.startswith("workbench"):
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body  # type: ignore[attr-defined]
+        for node, after in itertools.pairwise(body):
+            if (
+                isinstance(node, ast.AnnAssign)
+                and isinstance(after, ast.Expr)
+                and isinstance(after.value, ast.Constant)
+            ):
+                found[node.target.id] = inspect.cleandoc(after.value.value)  # type: ignore[union-attr]
+    return found

@@ -1,0 +1,19 @@
+"""The run folder: everything about a training that anybody may want to know later, and nothing that executes.
+
+config.yaml           the settings, fully resolved
+history.jsonl         one record an epoch
+result.json           the numbers, with the protocol; its presence says that the run is done
+predictions.npz       logits and labels of the test images
+samples.npz           what the method makes of a few pictures at lambda 0.5
+weights.safetensors   the net; method.safetensors what the method learned, if it did
+checkpoints/          the last two, for `workbench resume`
+environment.json      versions, machine, commit
+status.json, log.txt  signs of life
+"""
+
+from __future__ import annotations
+
+from workbench.runs.execute import ROOT, launch, prepare, resume, run, score
+from workbench.runs.handle import Run, runs
+
+__all__ = ["ROOT", "Run", "launch", "prepare", "resume", "run", "runs", "score"]

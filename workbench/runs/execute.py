@@ -1,0 +1,228 @@
+"""Make a run happen: here (`run`, `resume`) or in a process of its own (`launch`)."""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from workbench.config import RunConfig, RunFailed, UsageError, dump
+from workbench.runs import checkpoint
+from workbench.runs.environment import describe_environment
+from workbench.runs.folder import (
+    folder,
+    locked,
+    told,
+    write_arrays,
+    write_bytes,
+    write_json,
+    write_lines,
+)
+from workbench.runs.handle import Run
+from workbench.runs.samples import sample_arrays
+from workbench.runs.weights import save_method, save_net
+from workbench.train import Diverged, Training, assemble, check, fit
+
+ROOT = "out/runs"
+
+
+def run(
+    config: RunConfig,
+    root: str | Path = ROOT,
+    name: str | None = None,
+    *,
+    data_root: str | None = None,
+    progress: bool = True,
+) -> Run:
+    """Train as the settings say and store everything in a run folder; returns a handle on it.
+
+    A run that is there already is not trained again, an unfinished one with the same settings goes on where it was.
+    """
+    path = prepare(config, root, name, data_root)
+    return resume(path, data_root=data_root, progress=progress)
+
+
+def prepare(config: RunConfig, root: str | Path = ROOT, name: str | None = None, data_root: str | None = None) -> Path:
+    """Make the run folder with its settings; mistakes in them are told before anything is written."""
+    path = folder(root, name or config.run_id)
+    if (path / "config.yaml").exists():
+        if Run(path).config != config:
+            raise UsageError(f"{path} holds a run with other settings; choose another name or folder")
+        return path
+    check(config)
+    with told(path):
+        path.mkdir(parents=True, exist_ok=True)
+    write_bytes(path / "config.yaml", dump(config).encode())
+    return path
+
+
+def resume(path: str | Path, *, data_root: str | None = None, progress: bool = True) -> Run:
+    """Go on with a run from its last whole checkpoint; a finished one is left as it is."""
+    handle = Run(path)
+    if handle.state == "done":
+        return handle
+    training = assemble(handle.config, data_root)
+    if not training.is_main:
+        return _follow(handle, training)
+    with locked(handle.path), _reporting(handle.path):
+        _train(handle, training, progress)
+    return handle
+
+
+def _follow(handle: Run, training: Training) -> Run:
+    """The part of the processes that only compute: the same steps, nothing written."""
+    start, _ = _restore(handle, training)
+    for _record in fit(training, start):
+        pass
+    return handle
+
+
+def _restore(handle: Run, training: Training) -> tuple[int, list[dict[str, Any]]]:
+    """(epochs done, their records) after loading the last whole checkpoint into the training."""
+    done, state, notes = checkpoint.latest(handle.path)
+    for note in notes:
+        print(f"warning: {note}", file=sys.stderr)
+    if state is None:
+        return 0, []
+    training.load_state(state, done * len(training.train))
+    return done, state["records"]
+
+
+def _train(handle: Run, training: Training, progress: bool) -> None:
+    """The loop of the writing process: an epoch, then its record and a checkpoint."""
+    path, config = handle.path, handle.config
+    start, records = _restore(handle, training)
+    write_json(path / "environment.json", describe_environment())
+    write_lines(path / "history.jsonl", records)
+    with _bar(config, len(training.train), start, progress) as bar:
+        pulse = Pulse(path, config.epochs, len(training.train), bar)
+        for record in fit(training, start, pulse):
+            records.append(record)
+            write_lines(path / "history.jsonl", records)
+            checkpoint.save(path, len(records), {**training.state(), "records": records})
+            bar.set_postfix(loss=f"{record['train_loss']:.3f}", accuracy=f"{record['test_accuracy']:.1%}")
+    _finish(path, training, records)
+
+
+def _bar(config: RunConfig, steps: int, start: int, progress: bool) -> tqdm:
+    total = config.epochs * steps
+    title = f"{config.method} s{config.seed}"
+    return tqdm(total=total, initial=start * steps, desc=title, unit="step", disable=not progress, mininterval=0.3)
+
+
+class Pulse:
+    """Keeps the progress bar and `status.json` up to date, at most once a second."""
+
+    def __init__(self, path: Path, epochs: int, steps: int, bar: tqdm) -> None:
+        self.path, self.epochs, self.steps, self.bar = path, epochs, steps, bar
+        self.begun, self.first, self.written = time.monotonic(), bar.n, -math.inf
+
+    def __call__(self, epoch: int, step: int) -> None:
+        self.bar.update(epoch * self.steps + step - self.bar.n)
+        now = time.monotonic()
+        if now - self.written < 1:
+            return
+        self.written = now
+        done, made = epoch * self.steps + step, epoch * self.steps + step - self.first
+        left = (now - self.begun) / made * (self.epochs * self.steps - done)
+        write_status(
+            self.path, "running", epoch=epoch + 1, epochs=self.epochs, step=step, steps=self.steps, seconds_left=left
+        )
+
+
+def write_status(path: Path, state: str, **more: Any) -> None:
+    """Leave a sign of life in the run folder."""
+    host = os.uname().nodename
+    write_json(path / "status.json", {"state": state, "pid": os.getpid(), "host": host, "updated": time.time(), **more})
+
+
+@contextmanager
+def _reporting(path: Path) -> Iterator[None]:
+    """Write down how the run ends."""
+    write_status(path, "running", message="starting")
+    try:
+        yield
+    except Diverged as error:
+        write_status(path, "failed", message=str(error))
+        raise RunFailed(str(error)) from error
+    except KeyboardInterrupt:
+        write_status(path, "interrupted", message="interrupted by the user")
+        raise
+    except RunFailed:
+        raise  # the disk is full: nothing more can be written
+    except Exception as error:
+        write_status(path, "failed", message=f"{type(error).__name__}: {error}")
+        raise
+    write_status(path, "done")
+
+
+def _finish(path: Path, training: Training, records: list[dict[str, Any]]) -> None:
+    """Weights, predictions, samples; the result last, since it says that the run is done."""
+    config = training.config
+    save_net(path / "weights.safetensors", training.final_net, dict(config.model_args))
+    save_method(path / "method.safetensors", training.method)
+    logits, labels = training.evaluate()
+    write_arrays(path / "predictions.npz", logits=logits, labels=labels)
+    write_arrays(path / "samples.npz", **sample_arrays(training))
+    write_json(path / "result.json", summary(config, records, training))
+
+
+def summary(config: RunConfig, records: list[dict[str, Any]], training: Training) -> dict[str, Any]:
+    """The run's numbers, with the protocol by which they were taken."""
+    last = records[-1]
+    later = records[1:] or records
+    return {
+        "state": "done",
+        "accuracy": score([r["test_accuracy"] for r in records], config.score),
+        "score": config.score,
+        "final_accuracy": last["test_accuracy"],
+        "test_loss": last["test_loss"],
+        "train_loss": last["train_loss"],
+        "epochs": len(records),
+        "parameters": sum(p.numel() for p in training.net.parameters()),
+        "seconds_per_step": statistics.median(r["seconds"] / r["steps"] for r in later),
+        "memory_bytes": records[0]["memory_bytes"],
+        "test_images": len(training.test.dataset),
+        "train_images": len(training.train.dataset),
+        "classes": list(training.test.dataset.classes),
+        "device": str(training.accelerator.device),
+    }
+
+
+def score(accuracies: list[float], protocol: str) -> float:
+    """A run's number from the accuracies of its epochs: median of the last ten (the benchmark's), best, or last."""
+    if protocol == "median_last10":
+        return statistics.median(accuracies[-10:])
+    return max(accuracies) if protocol == "best" else accuracies[-1]
+
+
+def launch(
+    config: RunConfig,
+    root: str | Path = ROOT,
+    name: str | None = None,
+    *,
+    data_root: str | None = None,
+    processes: int = 1,
+) -> Run:
+    """Start a run in a process of its own, which outlives this one; returns a handle to watch it with.
+
+    `processes` > 1 trains in as many processes together (torchrun), one a GPU.
+    """
+    path = prepare(config, root, name, data_root)
+    python = [sys.executable, "-m"]
+    starter = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"] if processes > 1 else []
+    command = [*python, *starter, "workbench", "resume", str(path), "--no-progress"]
+    if data_root:
+        command += ["--data-root", str(data_root)]
+    with open(path / "log.txt", "ab") as log:
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    return Run(path)

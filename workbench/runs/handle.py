@@ -1,0 +1,142 @@
+"""`Run`: a handle on a run folder, for whoever wants to look, in any process, at any time."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.config import RunConfig, RunFailed, UsageError, load_config
+from workbench.runs.folder import is_locked, read_arrays, read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from workbench.methods import Method
+    from workbench.models import Net
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder. Everything is read from disk when asked for, so a handle never goes stale."""
+
+    path: Path
+
+    def __init__(self, path: str | Path) -> None:
+        object.__setattr__(self, "path", Path(path))
+        if not (self.path / "config.yaml").is_file():
+            raise UsageError(f"{path} is no run folder: it has no config.yaml (`workbench runs` lists the runs)")
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def label(self) -> str:
+        """The method's key."""
+        return self.config.method
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """The settings, fully resolved."""
+        return load_config(self.path / "config.yaml")
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch that is done, as `history.jsonl` has them."""
+        import pandas as pd
+
+        path = self.path / "history.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return pd.DataFrame([json.loads(line) for line in lines])
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The finished run's numbers; a UsageError if it is not finished."""
+        result = read_json(self.path / "result.json")
+        if not result:
+            raise UsageError(f"run {self.name} has no result yet: it is {self.state}")
+        return result
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The latest sign of life: state, epoch, epochs, step, steps, updated, seconds_left, message."""
+        return read_json(self.path / "status.json")
+
+    @property
+    def state(self) -> str:
+        """waiting (never started), running, done, failed, or interrupted (it can be resumed)."""
+        if (self.path / "result.json").exists():
+            return "done"
+        if is_locked(self.path):
+            return "running"
+        last = self.status.get("state", "waiting")
+        return last if last in ("failed", "waiting") else "interrupted"
+
+    def predictions(self) -> tuple[np.ndarray, np.ndarray]:
+        """(N, classes) float32 logits and (N,) int64 labels of the test images."""
+        stored = self._arrays("predictions.npz")
+        return stored["logits"], stored["labels"]
+
+    def samples(self) -> dict[str, np.ndarray] | None:
+        """What the method makes of a few test pictures at lambda 0.5; None if it was not stored."""
+        return self._arrays("samples.npz") if (self.path / "samples.npz").exists() else None
+
+    def _arrays(self, file: str) -> dict[str, np.ndarray]:
+        if not (self.path / file).exists():
+            raise UsageError(f"run {self.name} has no {file}: it is {self.state}")
+        return read_arrays(self.path / file)
+
+    def net(self) -> Net:
+        """The trained net, in evaluation mode, on the CPU; nothing of the data set is needed."""
+        from workbench.runs.weights import load_net
+
+        return load_net(self.path / "weights.safetensors")
+
+    def method(self) -> Method:
+        """The method, with what it learned, on the CPU."""
+        from workbench.runs.weights import load_method
+
+        return load_method(self)
+
+    def wait(self, timeout: float | None = None, progress: bool = True) -> Run:
+        """Wait until a launched run ends; raises RunFailed if it does not end well."""
+        from tqdm.auto import tqdm
+
+        end = None if timeout is None else time.monotonic() + timeout
+        with tqdm(total=self.config.epochs, desc=self.name, unit="epoch", disable=not progress) as bar:
+            while (state := self.state) in ("running", "waiting"):
+                bar.update(len(self.history) - bar.n)
+                if end is not None and time.monotonic() > end:
+                    raise TimeoutError(f"run {self.name} is still {state} after {timeout:g} s")
+                time.sleep(0.2)
+            bar.update(len(self.history) - bar.n)
+        if state != "done":
+            message = self.status.get("message") or f"see {self.path / 'log.txt'}"
+            raise RunFailed(f"run {self.name} is {state}: {message}")
+        return self
+
+    def stop(self) -> None:
+        """End a running training; it can be resumed from its last finished epoch."""
+        pid = self.status.get("pid")
+        if self.state == "running" and self.status.get("host") == os.uname().nodename and isinstance(pid, int):
+            os.kill(pid, signal.SIGTERM)
+
+    def resume(self, progress: bool = True) -> Run:
+        """Go on, in this process, from the last checkpoint."""
+        from workbench.runs.execute import resume
+
+        return resume(self.path, progress=progress)
+
+
+def runs(root: str | Path = "out/runs") -> list[Run]:
+    """All runs below a folder, at any depth, by name; runs that can't be read are left out by `config.yaml` alone."""
+    return [Run(path.parent) for path in sorted(Path(root).rglob("config.yaml"))]

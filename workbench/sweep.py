@@ -1,0 +1,120 @@
+"""Methods x seeds under one protocol: an experiment's YAML to run settings, and their runs, several at a time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from workbench.config import RunConfig, RunFailed, UsageError, from_dict, load_yaml, nearest
+from workbench.runs import Run, prepare, resume
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is compared: methods with their parameters, seeds, and the settings that all share."""
+
+    name: str
+    methods: Mapping[str, Mapping[str, Any]]
+    seeds: tuple[int, ...] = (0,)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    question: str = ""
+
+    def configs(self) -> list[RunConfig]:
+        """One run's settings for every method and seed, the methods of one seed together."""
+        base = from_dict(self.settings, f"experiment {self.name}")
+        pairs = [(seed, method) for seed in self.seeds for method in self.methods]
+        return [replace(base, method=m, params=dict(self.methods[m] or {}), seed=s) for s, m in pairs]
+
+
+def load_experiment(path: str | Path) -> Experiment:
+    """An experiment from YAML: keys methods (a list, or a mapping to parameters), seeds, settings, question."""
+    values = load_yaml(path)
+    if not isinstance(values, dict) or "methods" not in values:
+        raise UsageError(f"{path}: expected a mapping with the key 'methods'")
+    known = {"name", "methods", "seeds", "settings", "question"}
+    for key in values:
+        if key not in known:
+            raise UsageError(f"{path}: unknown key {key!r}{nearest(str(key), known)}")
+    methods = values["methods"]
+    if isinstance(methods, list):
+        methods = {method: {} for method in methods}
+    seeds = tuple(values.get("seeds", (0,)))
+    name = values.get("name", Path(path).stem)
+    return Experiment(name, methods, seeds, values.get("settings", {}), values.get("question", ""))
+
+
+def sweep(configs: Sequence[RunConfig], root: str | Path, jobs: int = 1, progress: bool = True) -> list[Run]:
+    """Train all settings, `jobs` of them at a time, each in a process apart from this one.
+
+    Finished runs are left as they are and interrupted ones go on. A run that fails does not stop the others; the
+    failures are told together at the end.
+    """
+    paths = [prepare(config, root) for config in configs]
+    handles = [Run(path) for path in paths]
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    context = multiprocessing.get_context("spawn")  # a forked child of a process that used threads can hang
+    with ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool:
+        futures = [pool.submit(_work, path) for path in paths if Run(path).state != "done"]
+        try:
+            _watch(handles, futures, progress)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    _tell_failures(futures)
+    return handles
+
+
+def _start_worker(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _work(path: Path) -> None:
+    resume(path, progress=False)
+
+
+def _watch(handles: Sequence[Run], futures: Sequence[Future[None]], progress: bool) -> None:
+    """One bar over the epochs of all runs, until every future is done."""
+    total = sum(handle.config.epochs for handle in handles)
+    with tqdm(total=total, desc="training", unit="epoch", disable=not progress) as bar:
+        while True:
+            finished = all(future.done() for future in futures)
+            bar.n = sum(_epochs_done(handle) for handle in handles)
+            active = [f"{h.label} s{h.config.seed}" for h in handles if h.state == "running"]
+            bar.set_postfix_str(", ".join(active), refresh=True)
+            if finished:
+                return
+            time.sleep(0.3)
+
+
+def _epochs_done(handle: Run) -> int:
+    path = handle.path / "history.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def _tell_failures(futures: Sequence[Future[None]]) -> None:
+    failures = list(_errors(futures))
+    usage = next((error for error in failures if isinstance(error, UsageError)), None)
+    if usage is not None:
+        raise usage
+    if failures:
+        raise RunFailed(f"{len(failures)} of {len(futures)} runs failed: " + "; ".join(str(e) for e in failures))
+
+
+def _errors(futures: Sequence[Future[None]]) -> Iterator[BaseException]:
+    for future in futures:
+        error = future.exception()
+        if isinstance(error, BrokenProcessPool):
+            yield RunFailed("a training process was killed (out of memory?); run the same command to go on")
+        elif error is not None:
+            yield error

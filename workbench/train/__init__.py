@@ -1,0 +1,8 @@
+"""Training: step, epoch, fit. Knows no method by name and never touches the disk."""
+
+from __future__ import annotations
+
+from workbench.train.fit import Diverged, Training, fit
+from workbench.train.setup import assemble, check
+
+__all__ = ["Diverged", "Training", "assemble", "check", "fit"]

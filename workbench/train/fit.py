@@ -1,0 +1,226 @@
+"""The loop: `Training` holds what a step changes, `fit` yields one record an epoch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from timm.scheduler.scheduler import Scheduler
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from workbench.config import RunConfig
+from workbench.data.batches import Batches
+from workbench.draw import Draw
+from workbench.methods import Method
+from workbench.models import Net
+from workbench.train.memory import peak_of, tensor_bytes
+
+CHECK_EVERY = 50  # steps between two looks at the loss; each look waits for the device
+
+OnStep = Callable[[int, int], None]
+"""Called with (epoch, steps of it that are done), for progress bars."""
+
+
+class Diverged(RuntimeError):
+    """The loss is no finite number any more."""
+
+
+@dataclass
+class Training:
+    """Everything that a step changes, and what it reads."""
+
+    config: RunConfig
+    accelerator: Accelerator
+    objective: nn.Module
+    net: Net
+    method: Method
+    optimizer: torch.optim.Optimizer
+    schedule: Scheduler
+    train: Batches
+    test: Batches
+    average: AveragedModel | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self.config.ema_decay is not None:
+            average = get_ema_multi_avg_fn(self.config.ema_decay)
+            self.average = AveragedModel(self.net, multi_avg_fn=average, use_buffers=True)
+
+    @property
+    def final_net(self) -> Net:
+        """The net that is evaluated and stored: the average of the weights if there is one."""
+        return self.net if self.average is None else self.average.module
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.accelerator.is_main_process
+
+    # -------------------------------------------------------------------------------------------------- one step
+
+    def step(self, x: Tensor, y: Tensor, epoch: int, index: int) -> Tensor:
+        """One update from a batch of images in [0, 1] and class ids; returns the detached main loss.
+
+        A method with several losses has each backed before the next is built, so that memory stays that of one.
+        Nothing here waits for the device.
+        """
+        if self.config.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        draw = Draw(self.config.seed, epoch, index, rank=self.accelerator.process_index)
+        with self.accelerator.autocast():
+            mixed = self.method.mix(x, y, self.net, draw)
+        for build_loss in self.method.losses(mixed, y, self.net):
+            loss = self.objective(build_loss)
+            self.accelerator.backward(loss)
+        self._update(epoch * len(self.train) + index + 1)
+        return loss.detach()
+
+    def _update(self, done: int) -> None:
+        """Optimiser, schedule and slow copies, after `done` steps of the whole training."""
+        if self.config.clip_grad is not None:
+            self.accelerator.clip_grad_norm_(self.objective.parameters(), self.config.clip_grad)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.schedule.step_update(done)
+        self.method.after_step(self.net, done / (self.config.epochs * len(self.train)))
+        if self.average is not None:
+            self.average.update_parameters(self.net)
+
+    # ------------------------------------------------------------------------------------------------- one epoch
+
+    def epoch(self, epoch: int, on_step: OnStep) -> dict[str, Any]:
+        """Train for one epoch (0-based), then evaluate; returns the epoch's record."""
+        self.objective.train()
+        torch.manual_seed(np.random.SeedSequence([self.config.seed, epoch]).generate_state(1)[0])  # dropout
+        losses = torch.zeros(len(self.train), device=self.accelerator.device)
+        record: dict[str, Any] = {"epoch": epoch + 1, "images": 0}
+        measured = min(1, len(self.train) - 1) if epoch == 0 else -1
+        start, aside = time.perf_counter(), 0.0
+        for index, (x, y) in enumerate(self.train.epoch(epoch)):
+            if index == measured:
+                begun = time.perf_counter()
+                record["memory_bytes"], losses[index] = self._measured_step(x, y, epoch, index)
+                aside = time.perf_counter() - begun
+            else:
+                losses[index] = self.step(x, y, epoch, index)
+            record["images"] += len(x) * self.accelerator.num_processes
+            if (index + 1) % CHECK_EVERY == 0 or index + 1 == len(self.train):
+                self._refuse_divergence(losses[: index + 1], epoch)
+            on_step(epoch, index + 1)
+        steps = len(self.train)
+        seconds = time.perf_counter() - start
+        if steps > 1:  # the step whose memory is measured runs under a profiler; its time counts as the others' mean
+            seconds = (seconds - aside) * steps / (steps - (aside > 0))
+        record |= {"steps": steps, "seconds": seconds, "lr": self.optimizer.param_groups[0]["lr"]}
+        record["train_loss"] = float(self.accelerator.reduce(losses, "mean").mean())
+        record |= self._test_record()
+        self._refuse_broken_weights(record)
+        return record
+
+    def _measured_step(self, x: Tensor, y: Tensor, epoch: int, index: int) -> tuple[int, Tensor]:
+        """A step like any other, with its peak memory in bytes."""
+        loss: list[Tensor] = []
+        rise = peak_of(lambda: loss.append(self.step(x, y, epoch, index)), self.accelerator.device)
+        return rise + self.resident_bytes(), loss[0]
+
+    def resident_bytes(self) -> int:
+        """Bytes of weights, buffers and optimiser state of net and method."""
+        state = [t for s in self.optimizer.state.values() for t in s.values() if isinstance(t, Tensor)]
+        return tensor_bytes([*self.objective.parameters(), *self.objective.buffers(), *state])
+
+    def _refuse_divergence(self, losses: Tensor, epoch: int) -> None:
+        bad = (~torch.isfinite(losses)).nonzero()
+        if len(bad):
+            self._diverged(f"the loss became {float(losses[bad[0]])}", epoch + 1, int(bad[0]) + 1)
+
+    def _refuse_broken_weights(self, record: dict[str, Any]) -> None:
+        """The last step of an epoch can break the weights after a loss that was still finite; such weights must not
+        become a checkpoint."""
+        floats = [t for t in self.objective.state_dict().values() if t.is_floating_point()]
+        whole = torch.stack([t.isfinite().all() for t in floats]).all()
+        if not (bool(whole) and np.isfinite(record.get("test_loss", 0.0))):
+            self._diverged("weights or test loss became infinite or nan", record["epoch"], record["steps"])
+
+    def _diverged(self, what: str, epoch: int, step: int) -> None:
+        rate = self.optimizer.param_groups[0]["lr"]
+        raise Diverged(
+            f"{what} at epoch {epoch}, step {step}, method {self.config.method}, learning rate {rate:.4g}; "
+            "try a lower lr, clip_grad or precision fp32"
+        )
+
+    def _test_record(self) -> dict[str, float]:
+        logits, labels = self.evaluate()
+        if not len(labels):
+            return {}
+        scores, truth = torch.from_numpy(logits), torch.from_numpy(labels)
+        accuracy = (scores.argmax(1) == truth).double().mean()
+        return {"test_loss": float(F.cross_entropy(scores, truth)), "test_accuracy": float(accuracy)}
+
+    def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
+        """(N, classes) float32 logits and (N,) labels of the test images; empty in all processes but the main one."""
+        net = self.final_net
+        if not self.is_main:
+            return np.zeros((0, net.num_classes), np.float32), np.zeros(0, np.int64)
+        with evaluating(net), torch.inference_mode(), self.accelerator.autocast():
+            pairs = [(net(x).float(), y) for x, y in self.test.epoch(0)]
+        logits, labels = (torch.cat(part).cpu().numpy() for part in zip(*pairs, strict=True))
+        return logits, labels
+
+    # ----------------------------------------------------------------------------------------------------- state
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed training needs beside its settings: tensors and plain values only."""
+        scaler = self.accelerator.scaler
+        return {
+            "net": self.net.state_dict(),
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
+
+    def load_state(self, state: dict[str, Any], done: int) -> None:
+        """Go on from a state that `done` steps had led to."""
+        self.net.load_state_dict(state["net"])
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.schedule.step_update(done)
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and back to what it was."""
+    was = net.training
+    net.eval()
+    try:
+        yield
+    finally:
+        net.train(was)
+
+
+def fit(training: Training, start: int = 0, on_step: OnStep = lambda epoch, step: None) -> Iterator[dict[str, Any]]:
+    """Train from epoch `start` (0-based) to the end; yields the record of every epoch.
+
+    Raises Diverged when the loss is no finite number any more.
+    """
+    deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs a write of every fresh tensor
+    try:
+        for epoch in range(start, training.config.epochs):
+            yield training.epoch(epoch, on_step)
+    finally:
+        torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
+        torch.utils.deterministic.fill_uninitialized_memory = fill
