@@ -145,13 +145,13 @@ def sweep(experiment: Positional[Path], out: Path | None = None, jobs: int = 1) 
         jobs: Trainings at a time.
     """
     from workbench.analysis import analyse
-    from workbench.figures.tables import as_text
+    from workbench.figures.tables import text
     from workbench.sweep import load_experiment
     from workbench.sweep import sweep as train_all
 
     plan = load_experiment(experiment)
     handles = train_all(plan.configs(), out or Path("out") / plan.name, jobs)
-    print(as_text(analyse(handles, "compare")))
+    print(text(analyse(handles, "compare")))
 
 
 def analyse(analysis: Positional[str], runs: Positional[Runs], out: Path | None = None) -> None:
@@ -162,9 +162,9 @@ def analyse(analysis: Positional[str], runs: Positional[Runs], out: Path | None 
         runs: Run folders, or folders of runs.
         out: Folder for table and figure.
     """
-    from workbench.analysis.report import report
+    from workbench.figures.export import report
 
-    report(analysis, _find(runs), out)
+    print(report(analysis, _find(runs), out))
 
 
 def figures(
@@ -183,7 +183,7 @@ def figures(
         venue: Whose column width and font sizes, e.g. cvpr, neurips, icml.
         columns: Width in columns.
     """
-    from workbench.figures import export
+    from workbench.figures.export import export
 
     for path in export(_find(runs), out, only=only, venue=venue, columns=columns):
         print(path)
@@ -218,9 +218,9 @@ def mix(
 
     Args:
         method: Key of the method.
-        images: Two or more picture files; each is mixed with the next.
+        images: Two picture files, A and B.
         lam: Wished weight of the first picture, 0 to 1.
-        out: Picture to write: the sources, the mask and the mix side by side.
+        out: Picture to write; a sheet with sources, mask and mix comes beside it.
         size: Side in pixels to which the pictures are brought (shorter side, then centre crop).
         seed: Seed of what else is drawn, such as the place of a box.
         params: Parameters of the method.

@@ -278,6 +278,15 @@ def wrap(figure: Figure, text: str, width: float, size: float) -> list[str]:
     return lines
 
 
+def legend_columns(figure: Figure, labels: Sequence[str]) -> int:
+    """As many columns of a legend as fit over the page, in rows of about equal length."""
+    small = 5 / 6 * points()
+    longest = max(text_size(figure, text, small)[0] for text in labels) + 4 * small / 72  # with its piece of line
+    fitting = max(1, int(figure.get_figwidth() / longest))
+    rows = -(-len(labels) // fitting)
+    return -(-len(labels) // rows)
+
+
 # ----------------------------------------------------------------------------------------------- grids of pictures
 
 

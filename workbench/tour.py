@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workbench.analysis import analyse
-from workbench.figures import export
-from workbench.figures.tables import as_text
+from workbench.figures.export import export
+from workbench.figures.tables import text
 from workbench.runs import Run
 from workbench.sweep import Experiment, sweep
 
@@ -78,7 +78,7 @@ def _last_screen(runs: Sequence[Run], files: Sequence[Path], out: Path, seconds:
     return "\n".join(
         [
             "=" * width,
-            as_text(analyse(runs, "compare")),
+            text(analyse(runs, "compare")),
             "",
             f"{len(runs)} runs in {out / 'runs'}; made in {seconds:.0f} s:",
             listed,

@@ -39,10 +39,13 @@ def test_digits_are_split_by_class_and_share_no_row() -> None:
 
 
 @pytest.mark.parametrize("size", [(451, 300), (64, 64), (101, 199)])
-@pytest.mark.parametrize("side", [16, 32, 96])
-def test_no_pixel_of_a_test_tile_reaches_a_train_crop(size: tuple[int, int], side: int) -> None:
+@pytest.mark.parametrize(("side", "sides"), [(16, E.SIDES), (96, E.SIDES), (32, (0.2, 0.9))])
+def test_no_pixel_of_a_test_tile_reaches_a_train_crop(
+    size: tuple[int, int], side: int, sides: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Paint the tiles of one split white on black: the crops of the other one stay black to the last pixel, whether
-    they are scaled up or down."""
+    they are scaled up or down, and even if they were to be larger than a tile."""
+    monkeypatch.setattr(E, "SIDES", sides)
     for painted, cropped in (("test", "train"), ("train", "test")):
         photo = Image.new("RGB", size)
         for box in E.tiles(*size, painted):

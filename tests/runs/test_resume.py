@@ -111,7 +111,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
 
 
 def test_divergence_names_step_method_and_rate(tmp_path: Path) -> None:
-    config = replace(SMALL, method="mixup", lr=100.0, momentum=0.99, epochs=8)
+    config = replace(SMALL, method="mixup", lr=100.0, weight_decay=10.0, epochs=8)
     with pytest.raises(RunFailed, match=r"epoch \d+, step \d+, method mixup, learning rate"):
         run(config, tmp_path, progress=False)
     failed = Run(tmp_path / config.run_id)

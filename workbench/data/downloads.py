@@ -98,8 +98,9 @@ def read(request: Request, *, name: str) -> ImageSet:
     """One split of a set that lies in the data folder."""
     folder = data_root(request.root)
     images, labels, classes = _arrays(name, request.split, folder)
+    train = request.split == "train"
     mean, std = train_statistics(
-        (name, folder.absolute()), request.split, images, lambda: _arrays(name, "train", folder)[0]
+        (name, folder.absolute()), lambda: images if train else _arrays(name, "train", folder)[0]
     )
     pixels = resize(images, request.size or images.shape[-1])
     return ImageSet(pixels=pixels, labels=labels, classes=classes, mean=mean, std=std)
@@ -138,9 +139,8 @@ def _missing(name: str, folder: Path) -> str:
 
 
 def _by_hand(name: str) -> str:
-    return (
-        f"{Path(LAYOUTS[name].files[0]).parent.as_posix()}/ with {len(LAYOUTS[name].files)} files, see data/README.md"
-    )
+    files = LAYOUTS[name].files
+    return f"{Path(files[0]).parent.as_posix()}/ with {len(files)} files, see data/README.md"
 
 
 def _command(name: str) -> str:

@@ -77,20 +77,20 @@ def photos(request: Request) -> ImageSet:
     for testing; a crop lies within one tile, so the two splits share no pixel. The classes take turns."""
     side = request.size or 32
     images = crops(request.split, side)
-    mean, std = train_statistics(("photos", side), request.split, images, lambda: crops("train", side))
+    mean, std = train_statistics(("photos", side), lambda: images if request.split == "train" else crops("train", side))
     labels = torch.arange(len(images)) % len(PHOTOS)
     return ImageSet(pixels=images, labels=labels, classes=tuple(PHOTOS), mean=mean, std=std)
 
 
 def whole_photos(size: int) -> tuple[Tensor, tuple[str, ...]]:
     """The ten photographs, cut to the square in the middle: uint8 (10, 3, size, size), and their names."""
-    cut = []
+    squares = []
     for name in PHOTOS:
         photo = open_photo(name)
         short = min(photo.size)
         left, top = (photo.width - short) // 2, (photo.height - short) // 2
-        cut.append(_shrink(photo, (left, top, left + short, top + short), size))
-    return _stack(cut), tuple(PHOTOS)
+        squares.append(_shrink(photo, (left, top, left + short, top + short), size))
+    return _stack(squares), tuple(PHOTOS)
 
 
 def crops(split: Split, side: int) -> Tensor:

@@ -7,7 +7,6 @@ import os
 import zipfile
 import zlib
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -21,12 +20,12 @@ from workbench.data.imageset import (
     ImageSet,
     Request,
     Split,
-    Statistics,
     check_every_class,
     check_images,
     check_labels,
     resize,
     statistics,
+    train_statistics,
 )
 
 log = logging.getLogger(__name__)
@@ -58,13 +57,14 @@ def folder(request: Request) -> ImageSet:
     labels = torch.tensor([k for k, files in enumerate(found.values()) for _ in files], dtype=torch.int64)
     number = sum(len(files) for part in (train, test) for files in part.values())
     pixels, faults = _take_in(_flat(found), side, 3 * side * side * number <= RESIDENT_BYTES, request.damaged)
+    decoded = (pixels, faults) if request.split == "train" and isinstance(pixels, Tensor) else None
     if faults:
         where = f"folder {root} ({request.split})"
         notes = (*notes, _tell_damaged(list(faults.values()), where, request.damaged))
         keep = torch.tensor([row for row in range(len(labels)) if row not in faults], dtype=torch.int64)
         pixels, labels = pixels[keep] if isinstance(pixels, Tensor) else pixels.take(keep), labels[keep]
         check_every_class(labels, list(found), where)
-    mean, std = sample_statistics(_flat(train), side)
+    mean, std = train_statistics((_flat(train), side), lambda: _sample(_flat(train), side, decoded))
     return ImageSet(pixels=pixels, labels=labels, classes=tuple(found), mean=mean, std=std, notes=notes)
 
 
@@ -93,15 +93,16 @@ def _tell_damaged(faults: Sequence[str], where: str, damaged: Literal["refuse", 
     return note
 
 
-@lru_cache(maxsize=8)
-def sample_statistics(paths: tuple[str, ...], side: int) -> Statistics:
-    """Mean and standard deviation from up to SAMPLE train images, evenly spaced in the list; damaged ones left out."""
-    rows = np.linspace(0, len(paths) - 1, min(SAMPLE, len(paths))).round().astype(int)
-    images, faults = decode([paths[row] for row in rows], side)
-    whole = [row for row in range(len(rows)) if row not in faults]
-    if not whole:
-        raise UsageError(f"not one of {len(rows)} images could be read, e.g. {faults[0]}")
-    return statistics(images[whole])
+def _sample(train: tuple[str, ...], side: int, decoded: tuple[Tensor, dict[int, str]] | None) -> Tensor:
+    """Up to SAMPLE train images, evenly spaced in the list, for the statistics; damaged ones are left out. They are
+    taken from `decoded`, all images and what is wrong with some, if that is at hand."""
+    rows = np.linspace(0, len(train) - 1, min(SAMPLE, len(train))).round().astype(int).tolist()
+    if decoded:
+        return decoded[0][[row for row in rows if row not in decoded[1]]]
+    images, faults = decode([train[row] for row in rows], side)
+    if len(faults) == len(rows):
+        raise UsageError(f"not one of {len(rows)} train images could be read: {faults[0]}")
+    return images[[k for k in range(len(rows)) if k not in faults]]
 
 
 def list_splits(root: Path) -> tuple[Found, Found, tuple[str, ...]]:

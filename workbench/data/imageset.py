@@ -213,11 +213,11 @@ def statistics(images: Tensor) -> Statistics:
 _known: dict[Hashable, Statistics] = {}
 
 
-def train_statistics(key: Hashable, split: Split, images: Tensor, make: Callable[[], Tensor]) -> Statistics:
-    """`statistics` of the train split, remembered under `key` while the process lives: taken from `images` if they are
-    that split, otherwise from what `make` gives."""
+def train_statistics(key: Hashable, train_images: Callable[[], Tensor]) -> Statistics:
+    """`statistics` of the images that `train_images` gives, which is asked once for each `key` while the process
+    lives: the test split has the same statistics as the train split that was loaded before it."""
     if key not in _known:
-        _known[key] = statistics(images if split == "train" else make())
+        _known[key] = statistics(train_images())
     return _known[key]
 
 

@@ -87,13 +87,4 @@ def _legend(figure: Figure, ax: Axes, groups: Sequence[Group], few: bool) -> Non
     seeds = np.array([len(g.items) for g in groups])
     band = "smallest to largest" if few else "\N{PLUS-MINUS SIGN} 1 standard deviation"
     title = f"mean over {count_of_seeds(seeds)}, band: {band}" if seeds.max() > 1 else "one seed"
-    figure.legend(handles, labels, loc="outside upper center", ncols=_columns(figure, labels), title=title)
-
-
-def _columns(figure: Figure, labels: Sequence[str]) -> int:
-    """As many legend columns as fit over the page, in rows of about equal length."""
-    points = style.points() * 5 / 6
-    longest = max(style.text_size(figure, text, points)[0] for text in labels) + 4.5 * points / 72
-    fitting = max(1, int(figure.get_figwidth() / longest))
-    rows = -(-len(labels) // fitting)
-    return -(-len(labels) // rows)
+    figure.legend(handles, labels, loc="outside upper center", ncols=style.legend_columns(figure, labels), title=title)

@@ -18,7 +18,9 @@ NEAR = 4.0
 """Points between a marker's centre and its label."""
 RINGS = (1.0, 1.8, 3.0, 4.5)
 DIRECTIONS = tuple(math.radians(a) for a in (0, 180, 90, 270, 45, 135, 315, 225, 20, 160, 340, 200))
-ROUNDS = 4
+ROUNDS = 6
+BAD = 3.0
+"""Cost from which a label visibly covers something: a tenth of its area."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,9 @@ class Place:
     ring: float
 
 
-def place_labels(ax: Axes, points: Sequence[Point]) -> None:
-    """Write every point's text beside it, inside the axes, over no other text, marker or error bar where that is
-    possible; a thin line leads to a label that had to stand away. The figure's layout is settled first."""
+def find_places(ax: Axes, points: Sequence[Point]) -> list[Place] | None:
+    """Where every point's label can stand inside the axes without touching another label, a marker or an error bar;
+    None where they don't all fit. The figure's layout is settled first."""
     figure = ax.get_figure(root=True)
     figure.draw_without_rendering()
     obstacles = [box for p in points for box in _ink(ax, p)]
@@ -54,7 +56,16 @@ def place_labels(ax: Axes, points: Sequence[Point]) -> None:
         for i, places in enumerate(choices):
             others = obstacles + [c.box for j, c in enumerate(chosen) if j != i]
             chosen[i] = min(places, key=lambda place: _cost(place, others, ax.bbox))
-    for point, place in zip(points, chosen, strict=True):
+    worst = max(
+        _cost(place, obstacles + [c.box for j, c in enumerate(chosen) if j != i], ax.bbox)
+        for i, place in enumerate(chosen)
+    )
+    return chosen if worst < BAD else None
+
+
+def write_labels(ax: Axes, points: Sequence[Point], places: Sequence[Place]) -> None:
+    """Write the labels; a thin line leads to one that had to stand away from its point."""
+    for point, place in zip(points, places, strict=True):
         _write(ax, point, place)
 
 

@@ -48,9 +48,10 @@ def _panel(ax: Axes, g: Group, results: Sequence[Calibration], *, first: bool, l
     color = style.look(g.method).color
     pooled = pool(results)
     reliability_diagram(ax, pooled, color)
-    ax.annotate(_numbers(results), (0.5, 1), (0, 3), xycoords="axes fraction", textcoords="offset points",
-                ha="center", va="bottom", fontsize="small", color=style.MUTED)  # fmt: skip
-    ax.set_title(g.label, pad=3 + 2.5 * style.points())
+    numbers, small = _numbers(results), 5 / 6 * style.points()
+    ax.annotate(numbers, (0.5, 1), (0, 3), "axes fraction", "offset points", ha="center", fontsize=small)
+    lines = 72 * style.text_size(ax.get_figure(), numbers, small)[1]
+    ax.set_title(g.label, pad=4 + lines)
     strip = counts_strip(ax, pooled)
     strip.set_xlabel("confidence" if last else "")
     if first:

@@ -12,7 +12,7 @@ from workbench.analysis import StoredRun, analyse
 from workbench.analysis.compare import Comparison, count_of_seeds
 from workbench.analysis.groups import group, one_setting
 from workbench.config import UsageError
-from workbench.figures.labels import Point, place_labels
+from workbench.figures.labels import Point, find_places, write_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,9 +46,20 @@ def tradeoff(runs: Sequence[StoredRun], *, venue: str = "cvpr", columns: int = 1
             ax.set_ylabel("test accuracy (%)")
         panels = [_points(ax, found, cost) for ax, cost in zip(axes, known, strict=True)]
         figure.suptitle(f"bars: \N{PLUS-MINUS SIGN} 1 standard deviation over {count_of_seeds(found.seeds)}", size="small")
-        for ax, points in zip(axes, panels, strict=True):
-            place_labels(ax, points)
+        _name_points(figure, axes, panels)
         return figure
+
+
+def _name_points(figure: Figure, axes: Sequence[Axes], panels: Sequence[list[Point]]) -> None:
+    """A label beside every point, or a legend below where there are too many points for that."""
+    places = [find_places(ax, points) for ax, points in zip(axes, panels, strict=True)]
+    if any(found is None for found in places):
+        handles, labels = axes[0].get_legend_handles_labels()
+        columns = style.legend_columns(figure, labels)
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+        return
+    for ax, points, found in zip(axes, panels, places, strict=True):
+        write_labels(ax, points, found or [])
 
 
 def _points(ax: Axes, found: Comparison, cost: str) -> list[Point]:
@@ -60,6 +71,6 @@ def _points(ax: Axes, found: Comparison, cost: str) -> list[Point]:
             continue
         x_error, y_error = (float(np.nan_to_num(e[row])) for e in (getattr(found, f"{cost}_sd"), 100 * found.accuracy_sd))
         look = style.look(method)
-        ax.errorbar(x, y, y_error, x_error, marker=look.marker, color=look.color, markersize=4.5, elinewidth=0.7)
+        ax.errorbar(x, y, y_error, x_error, marker=look.marker, color=look.color, markersize=4.5, elinewidth=0.7, label=found.label[row])
         points.append(Point(x, y, x_error, y_error, found.label[row], style.dark(look.color)))
     return points

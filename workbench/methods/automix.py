@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from workbench.config import Range, UsageError
 from workbench.draw import Draw, Mode, send
@@ -121,7 +122,8 @@ class AutoMix(Method):
 
         def loss() -> Tensor:
             partner, lam = clean.source[:, 1], clean.weight[:, 0]
-            mask = generator(features, partner, lam)
+            # The attention's maps are made again in the backward pass: kept, they would be the step's highest memory.
+            mask = checkpoint(generator, features, partner, lam, use_reentrant=False, preserve_rng_state=False)
             logits = teacher(mix_pair(clean.x, partner, enlarged(mask, clean.x)))
             excess = (mask.mean((1, 2, 3)) - lam).abs() - self.mask_loss_margin
             cross_entropy = soft_cross_entropy(logits, y, clean, self.label_smoothing)
@@ -178,8 +180,8 @@ class MixBlock(nn.Module):
                 key = key + (1 - lam) * self.project_lam[:, None]
                 value = value + (1 - lam) * self.value_lam
             scores = (query.transpose(1, 2) / math.sqrt(query.shape[1])) @ key
-            shown = value @ scores.softmax(2).transpose(1, 2)
-            return torch.sigmoid(-shown).unflatten(2, features.shape[2:])
+            shown = scores.softmax(2) @ value.transpose(1, 2)
+            return torch.sigmoid(-shown).transpose(1, 2).unflatten(2, features.shape[2:])
 
 
 def enlarged(mask: Tensor, x: Tensor) -> Tensor:

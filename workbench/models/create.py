@@ -30,9 +30,7 @@ def create(
             raise UsageError(f"{name} is one of the small nets: it has no pretrained weights and no further arguments")
         block, blocks, width = SMALL[name]
         return SmallResNet(block, blocks, width, num_classes, channels)
-    known = timm.list_models()
-    if str(name).split(".")[0] not in known:
-        raise UsageError(f"unknown model {shown(name)}{nearest(str(name).split('.')[0], [*known, *SMALL])}")
+    check_name(name)
     try:
         arguments = {**_fitting(name, size), **model_args}
         net = timm.create_model(name, pretrained, num_classes=num_classes, in_chans=channels, **arguments)
@@ -42,6 +40,14 @@ def create(
         to_cifar_form(net, pretrained)
     _try_out(net, name, (channels, size, size), num_classes)
     return net
+
+
+def check_name(name: str) -> None:
+    """Raise a UsageError, with the nearest name, unless this is one of the small nets or a model of timm."""
+    known = [*timm.list_models(), *SMALL]
+    plain = str(name).split(".")[0]
+    if plain not in known:
+        raise UsageError(f"unknown model {shown(name)}{nearest(plain, known)}")
 
 
 def _try_out(net: nn.Module, name: str, shape: tuple[int, int, int], num_classes: int) -> None:

@@ -47,11 +47,14 @@ def run(
 
     A run that is there already is not trained again, an unfinished one with the same settings goes on where it was.
     """
-    path = prepare(config, root, name, data_root)
-    return resume(path, data_root=data_root, progress=progress)
+    path = folder(root, name or config.run_id)
+    if (path / "config.yaml").exists():
+        return resume(prepare(config, root, name), data_root=data_root, progress=progress)
+    training = assemble(config, data_root)  # first, so that a mistake leaves no folder behind
+    return _carry_out(Run(prepare(config, root, name)), training, progress)
 
 
-def prepare(config: RunConfig, root: str | Path = ROOT, name: str | None = None, data_root: str | None = None) -> Path:
+def prepare(config: RunConfig, root: str | Path = ROOT, name: str | None = None) -> Path:
     """Make the run folder with its settings; mistakes in them are told before anything is written."""
     path = folder(root, name or config.run_id)
     if (path / "config.yaml").exists():
@@ -70,7 +73,11 @@ def resume(path: str | Path, *, data_root: str | None = None, progress: bool = T
     handle = Run(path)
     if handle.state == "done":
         return handle
-    training = assemble(handle.config, data_root)
+    return _carry_out(handle, assemble(handle.config, data_root), progress)
+
+
+def _carry_out(handle: Run, training: Training, progress: bool) -> Run:
+    """Train from where the run folder stands; only the main process writes, and only one at a time."""
     if not training.is_main:
         return _follow(handle, training)
     with locked(handle.path), _reporting(handle.path):
@@ -217,7 +224,7 @@ def launch(
 
     `processes` > 1 trains in as many processes together (torchrun), one a GPU.
     """
-    path = prepare(config, root, name, data_root)
+    path = prepare(config, root, name)
     python = [sys.executable, "-m"]
     starter = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"] if processes > 1 else []
     command = [*python, *starter, "workbench", "resume", str(path), "--no-progress"]

@@ -12,11 +12,12 @@ from timm.optim import create_optimizer_v2, list_optimizers
 from timm.scheduler.cosine_lr import CosineLRScheduler
 from torch import Tensor, nn
 
-from workbench.config import RunConfig, UsageError, nearest
-from workbench.data import ImageSet, load
+from workbench.config import RunConfig, UsageError, choose, nearest
+from workbench.data import DATASETS, ImageSet, load
 from workbench.data.batches import Batches
 from workbench.methods import Method, build
 from workbench.models import Net
+from workbench.models.create import check_name
 from workbench.train.fit import Training
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
@@ -104,6 +105,8 @@ def make_schedule(optimizer: torch.optim.Optimizer, config: RunConfig, steps: in
 def check(config: RunConfig) -> None:
     """Refuse settings that can't work, as far as that shows without loading data or building a net."""
     make_method(config)
+    choose(DATASETS, config.data.partition(":")[0], "data set")
+    check_name(config.model)
     if config.optimizer not in list_optimizers():
         raise UsageError(f"unknown optimizer {config.optimizer!r}{nearest(config.optimizer, list_optimizers())}")
     if config.device == "cuda" and not torch.cuda.is_available():

@@ -1,0 +1,55 @@
+"""Everything that a paper takes from a set of runs, written into one folder; and one analysis with table and figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from workbench import style
+from workbench.analysis import ANALYSES, StoredRun, analyse
+from workbench.analysis.base import Result
+from workbench.config import UsageError, choose
+from workbench.figures import FIGURES, render, save, tables
+
+
+def export(
+    runs: Sequence[StoredRun], out: Path, only: Sequence[str] = (), venue: str = "cvpr", columns: int = 2
+) -> list[Path]:
+    """All figures (or those named in `only`) as PDF and PNG, and the comparison as text, CSV and LaTeX.
+
+    A figure that these runs can't give, such as mixed samples of vanilla alone, is left out with a word why, unless
+    it was asked for by name. Returns the files.
+    """
+    names = list(only) or list(FIGURES)
+    for name in names:
+        choose(FIGURES, name, "figure")
+    style.page_width(venue, columns)
+    written = tables.save_tables(analyse(runs, "compare"), out / "compare")
+    for name in tqdm(names, desc="figures", unit="figure", leave=False):
+        try:
+            written += save(render(runs, name, venue, columns), out / name)
+        except UsageError as error:
+            if only:
+                raise
+            tqdm.write(f"left out figure {name}: {error}")
+    return written
+
+
+def report(name: str, runs: Sequence[StoredRun], out: Path | None) -> str:
+    """An analysis over runs as text; with `out`, its whole table as CSV and its figures as PDF and PNG as well."""
+    choose(ANALYSES, name, "analysis")
+    found: Any = analyse(runs, name)
+    results: list[Result] = found if isinstance(found, list) else [found]
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        pd.concat([r.to_frame() for r in results]).to_csv(out / f"{name}.csv", index=False)
+        for i, result in enumerate(results):
+            stem = f"{name}-{runs[i].name}" if isinstance(found, list) else name
+            save(result.plot().get_figure(root=True), out / stem)
+    if len(results) == 1 and name == "compare":
+        return tables.text(found)
+    return pd.concat([r.summary() for r in results]).to_string(index=False, float_format=lambda v: f"{v:.4g}")

@@ -1,0 +1,103 @@
+"""Somebody's own two pictures, mixed: the mix as a picture, and beside it a sheet that shows how it came about."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from workbench import style
+from workbench.config import UsageError
+from workbench.data.decode import centre, open_rgb
+from workbench.draw import Draw
+from workbench.figures import save
+from workbench.methods import Method, Mixed, build
+from workbench.models import Net
+from workbench.runs import Run
+from workbench.runs.folder import write_bytes
+
+
+def mix_files(
+    method: str,
+    images: Sequence[Path],
+    lam: float,
+    out: Path,
+    *,
+    size: int = 224,
+    seed: int = 0,
+    params: Mapping[str, Any] | None = None,
+    run: Path | None = None,
+) -> list[str]:
+    """Mix picture A with picture B; writes the mix to `out` and a sheet with sources and mask to `<out>-how`.
+
+    `run` is a finished run whose net (and what its method learned) is used; the pictures are then brought to its size.
+    Returns lines that say what was made.
+    """
+    if len(images) != 2:
+        raise UsageError(f"mix takes two pictures, got {len(images)}: --images A.jpg B.jpg")
+    if not 0 <= lam <= 1:
+        raise UsageError(f"lam is the weight of the first picture and must be from 0 to 1, got {lam}")
+    mixer, net = _mixer(method, params or {}, run)
+    x = torch.stack([centre(_open(path), net.size if net else size) for path in images]).float() / 255
+    draw = Draw(seed, lam=lam, partner=[1, 0])
+    mixed, note = mixer.picture(x, torch.arange(2), net, draw)
+    written = [_write_picture(mixed.x[0], out), *_write_sheet(x, mixed, images, out)]
+    return [_weights(mixed, images), *([note] if note else []), *(f"wrote {path}" for path in written)]
+
+
+def _open(path: Path) -> Image.Image:
+    if not path.is_file():
+        raise UsageError(f"no picture at {path}")
+    return open_rgb(path)
+
+
+def _mixer(method: str, params: Mapping[str, Any], run: Path | None) -> tuple[Method, Net | None]:
+    """The method, and the net of the run if there is one."""
+    if run is not None:
+        handle = Run(run)
+        if handle.config.method != method:
+            raise UsageError(f"{run} was trained with {handle.config.method}, not {method}")
+        return handle.method(), handle.net()
+    mixer = build(method, params)
+    if mixer.needs_net and mixer.family != "feature":
+        raise UsageError(f"{method} looks into a net: give it one with --run, a finished run of {method}")
+    return mixer, None
+
+
+def _weights(mixed: Mixed, images: Sequence[Path]) -> str:
+    shares = torch.zeros(2).scatter_add_(0, mixed.source[0], mixed.weight[0])
+    return "label: " + ", ".join(f"{path.name} {share:.3f}" for path, share in zip(images, shares.tolist(), strict=True))
+
+
+def _pixels(image: Tensor) -> np.ndarray:
+    return (image.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+
+
+def _write_picture(image: Tensor, out: Path) -> Path:
+    buffer = io.BytesIO()
+    kind = Image.registered_extensions().get(out.suffix.lower())
+    if kind is None:
+        raise UsageError(f"{out} must end in a kind of picture, such as .png or .jpg")
+    Image.fromarray(_pixels(image)).save(buffer, format=kind)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(out, buffer.getvalue())
+    return out
+
+
+def _write_sheet(x: Tensor, mixed: Mixed, images: Sequence[Path], out: Path) -> list[Path]:
+    """Sources, mask and mix in a row."""
+    pictures, captions = [_pixels(x[0]), _pixels(x[1])], [f"A: {images[0].name}", f"B: {images[1].name}"]
+    if mixed.mask is not None and mixed.source.shape[1] == 2:
+        pictures.append(mixed.shares()[0, 0].detach().numpy())
+        captions.append("mask: white is A")
+    pictures.append(_pixels(mixed.x[0]))
+    captions.append(f"mix: {mixed.weight[0, 0]:.2f} A")
+    with style.paper("cvpr", 2) as width:
+        figure = style.image_grid([[style.GridRow("", pictures, captions)]], width)
+        return save(figure, out.with_name(f"{out.stem}-how"), formats=("png",))
