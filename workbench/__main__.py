@@ -301,7 +301,7 @@ def main(args: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if args is None else args)
     try:
         train = train_from(_default_settings(words) if words[:1] == ["train"] else RunConfig())
-        commands = [tour, train, resume, runs, sweep, analyse, figures, mix, data, methods, bench]
+        commands: list[Callable[..., Any]] = [tour, train, resume, runs, sweep, analyse, figures, mix, data, methods, bench]
         with registry:
             subcommand_cli_from_dict(
                 {command.__name__: command for command in commands}, prog="workbench", description=ABOUT, args=words

@@ -159,6 +159,8 @@ class RunConfig:
     """Name of a data set, `folder:PATH` or `npz:PATH` (`workbench data` lists them)."""
     size: Annotated[int, Range(8, 1024)] | None = None
     """Side of the images in pixels; the data set's own when left out."""
+    damaged: Literal["refuse", "skip"] = "refuse"
+    """What to do about image files of a folder that can't be read: refuse the set, naming them, or leave them out."""
     model: str = "resnet20"
     """resnet8/20/56 (small), resnet18, resnext50_32x4d, wrn28_8, or any classifier of timm."""
     model_args: Mapping[str, Any] = field(default_factory=dict)

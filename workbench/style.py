@@ -101,7 +101,7 @@ MARKERS: Mapping[str, Any] = {
     "automix": "*",
     "samix": (6, 1, 0),
     "adautomix": (4, 1, 0),
-    "transmix": (3, 1, 0),
+    "transmix": (4, 1, 45),
     "smmix": (8, 1, 0),
     "decouplemix": (5, 0, 180),
 }
@@ -128,6 +128,12 @@ class Look:
     color: str
     marker: Any
     line: Any
+
+    @property
+    def size(self) -> float:
+        """Marker size in points: thin shapes are drawn larger, to weigh the same."""
+        star = self.marker == "*" or (isinstance(self.marker, tuple) and self.marker[1] == 1)
+        return 5.5 if star else 3.5
 
 
 def look(method: str) -> Look:
@@ -243,11 +249,13 @@ def new_figure(width: float, height: float, layout: str = "constrained") -> Figu
     return figure
 
 
-def new_axes() -> Axes:
-    """Axes in a figure of its own, which a notebook shows at the end of the cell; for `.plot()` without an `ax`."""
+def new_axes(height: float = 0.62) -> Axes:
+    """Axes in a figure of its own, which a notebook shows at the end of the cell; for `.plot()` without an `ax`.
+    `height` in widths of the page."""
     from matplotlib import pyplot as plt
 
-    return plt.figure(layout="constrained").add_subplot()
+    width = plt.rcParams["figure.figsize"][0]
+    return plt.figure(figsize=(width, height * width), layout="constrained").add_subplot()
 
 
 def fit_height(figure: Figure) -> None:
@@ -278,11 +286,12 @@ def wrap(figure: Figure, text: str, width: float, size: float) -> list[str]:
     return lines
 
 
-def legend_columns(figure: Figure, labels: Sequence[str]) -> int:
-    """As many columns of a legend as fit over the page, in rows of about equal length."""
+def legend_columns(width: float, labels: Sequence[str]) -> int:
+    """As many columns of a legend as fit into `width` inches, in rows of about equal length."""
     small = 5 / 6 * points()
-    longest = max(text_size(figure, text, small)[0] for text in labels) + 4 * small / 72  # with its piece of line
-    fitting = max(1, int(figure.get_figwidth() / longest))
+    probe = new_figure(1, 1, layout="none")
+    longest = max(text_size(probe, text, small)[0] for text in labels) + 4 * small / 72  # with its piece of line
+    fitting = max(1, int(width / longest))
     rows = -(-len(labels) // fitting)
     return -(-len(labels) // rows)
 

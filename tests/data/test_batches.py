@@ -281,6 +281,13 @@ def test_batches_from_disk_by_row(on_disk: ImageSet) -> None:
     np.testing.assert_array_equal(rows, np.concatenate([train.rows(3, step) for step in range(3)]))
 
 
+def test_processes_leave_no_test_image_on_disk_out(on_disk: ImageSet) -> None:
+    parts = [Batches(on_disk, 8, train=False, rank=rank, world=3) for rank in range(3)]
+    last = [list(part.epoch(0))[2] for part in parts]
+    assert [y.tolist() for _, y in last] == [[16 % 5], [], []]
+    assert last[2][0].shape == (0, 3, 24, 24)
+
+
 def test_a_random_view_depends_on_seed_epoch_and_image_alone(on_disk: ImageSet) -> None:
     """Another batch size puts an image into another step; its crop stays."""
     views = []

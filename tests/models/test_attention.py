@@ -160,6 +160,8 @@ def test_a_grid_that_is_not_square() -> None:
         ("convnext_atto", {}),
         ("swin_tiny_patch4_window7_224", {"depths": (1, 1, 1, 1)}),
         ("vit_tiny_patch16_224", {"depth": 1, "class_token": False, "global_pool": "avg"}),
+        ("vit_tiny_patch16_224", {"depth": 1, "attn_layer": "diff"}),  # the difference of two maps
+        ("cait_xxs24_224", {"depth": 1}),  # mixes its heads; the class token joins later
         ("beit_base_patch16_224", {"depth": 1}),  # adds a bias by position to its scores
         ("eva02_tiny_patch14_224", {"depth": 1}),  # rotates its queries and keys
     ],

@@ -51,13 +51,18 @@ class Result(ABC):
         """The numbers to quote, a row each; the table itself where it is short."""
         return self.to_frame()
 
+    @property
+    def height(self) -> float:
+        """Of a figure of its own, in widths."""
+        return 0.62
+
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw into `ax`, or into a new figure in the looks of a paper. Returns the axes, keeps nothing."""
         if ax is not None:
             self.draw(ax)
             return ax
         with style.paper():
-            ax = style.new_axes()
+            ax = style.new_axes(self.height)
             self.draw(ax)
             return ax
 

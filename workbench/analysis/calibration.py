@@ -121,13 +121,18 @@ class Calibration(Result):
         numbers = {key: getattr(self, key) for key in derived + stored}
         return pd.DataFrame([{"name": self.name, "samples": int(self.count.sum()), "bins": len(self.count), **numbers}])
 
+    @property
+    def height(self) -> float:
+        return 0.9
+
     def draw(self, ax: Axes) -> None:
-        """Reliability diagram, its ECE in the corner, and under it how many predictions fall into each bin."""
+        """Reliability diagram with its ECE and signed gap, and under it where the predictions lie."""
         reliability_diagram(ax, self)
-        ax.set(xlabel="", ylabel="accuracy", title=self.name)
-        ax.annotate(f"ECE {100 * self.ece:.1f} %\ngap {signed(100 * self.signed_gap)} %", (0.04, 0.96), xycoords="axes fraction", va="top")
+        ax.set_title(self.name, pad=6, fontsize="small")
+        ax.text(0.04, 0.96, f"ECE {100 * self.ece:.1f} %\ngap {signed(100 * self.signed_gap)} %", va="top")
         strip = counts_strip(ax, self)
-        strip.set(xlabel="confidence", ylabel="share")
+        strip.set_xlabel("confidence")
+        name_sides(ax, strip)
 
 
 # ------------------------------------------------------------------------------------------------------- the numbers
@@ -396,8 +401,9 @@ def _gap_looks(kind: str, color: str) -> dict[str, Any]:
     return {"facecolor": face, "edgecolor": color, "hatch": hatch, "linewidth": 0.5}
 
 
-def gap_legend(figure: Figure) -> None:
-    """Below the figure: which gap is over-confidence and which under-confidence."""
+def gap_legend(place: Figure | Axes) -> None:
+    """Which gap is over-confidence and which under-confidence: below a figure, or in the middle of empty axes."""
+    from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
     kinds = {
@@ -406,18 +412,33 @@ def gap_legend(figure: Figure) -> None:
         "under-confident": _gap_looks("under", style.MUTED),
     }
     patches = [Patch(label=text, **looks) for text, looks in kinds.items()]
-    figure.legend(handles=patches, loc="outside lower center", ncols=3, handlelength=1.4)
+    below = isinstance(place, Figure)
+    where = {"loc": "outside lower center", "ncols": 3} if below else {"loc": "center"}
+    place.legend(handles=patches, handlelength=1.4, **where)
 
 
 def counts_strip(ax: Axes, result: Calibration) -> Axes:
-    """A strip under the diagram, on the same x axis: the share of the predictions in each bin."""
-    strip = ax.inset_axes((0, -0.4, 1, 0.24), sharex=ax)
-    low, widths = result.edges[:-1], np.diff(result.edges)
-    strip.bar(low, result.share, widths, align="edge", color=style.FAINT, edgecolor="white", linewidth=0.4)
+    """A strip under the diagram, on the same x axis: the share of the predictions in each bin. The number in it is
+    the share of its highest bar."""
+    strip = ax.inset_axes((0, -0.34, 1, 0.24), sharex=ax)
+    low, widths, share = result.edges[:-1], np.diff(result.edges), result.share
+    strip.bar(low, share, widths, align="edge", color=style.FAINT, edgecolor="white", linewidth=0.4)
     ax.tick_params(labelbottom=False)
-    top = float(result.share.max())
-    strip.set(ylim=(0, top), yticks=(top,), yticklabels=(f"{top:.2f}",))
+    right = share[low < 0.4].max() > share[low >= 0.6].max()
+    strip.text(
+        0.97 if right else 0.03, 0.95, f"{share.max():.2f}", transform=strip.transAxes, fontsize=style.SMALLEST,
+        ha="right" if right else "left", va="top",
+    )  # fmt: skip
+    strip.set(ylim=(0, share.max()), yticks=())
     return strip
+
+
+def name_sides(ax: Axes, strip: Axes) -> None:
+    """Names of the two vertical axes, one above the other."""
+    ax.set_ylabel("accuracy")
+    tick = ax.get_yticklabels()[1]
+    width = 72 * style.text_size(ax.get_figure(root=True), tick.get_text(), tick.get_fontsize())[0]
+    strip.set_ylabel("share", labelpad=width + 7)  # where the diagram has its ticks and their labels
 
 
 def signed(value: float) -> str:

@@ -100,6 +100,10 @@ class Comparison(Result):
         columns = [f.name for f in fields(self) if f.name not in ("label", "run_row", "run_seed", "run_accuracy")]
         return pd.DataFrame({"name": list(self.label), **{c: list(getattr(self, c)) for c in columns}})
 
+    @property
+    def height(self) -> float:
+        return 0.25 + 0.055 * len(self.label)
+
     def draw(self, ax: Axes) -> None:
         """Accuracy by method: mean, 95 % interval over seeds, and every seed as a small ring. One setting only."""
         if len(set(zip(self.setting, self.protocol, strict=True))) > 1:

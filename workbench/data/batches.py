@@ -4,6 +4,7 @@ on the device, sets on disk come through a DataLoader."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ class Batches:
         if self.dataset.resident:
             return self._resident(epoch, step, rows)
         decoder = self._decoder()
-        return self._deliver(collate([decoder[epoch, int(row)] for row in rows]))
+        return self._deliver(collate([decoder[epoch, int(row)] for row in rows], side=self.dataset.size[0]))
 
     def pick(self, rows: Sequence[int] | np.ndarray | Tensor) -> Batch:
         """These rows of the data set as they are, without augmentation."""
@@ -130,7 +131,7 @@ class Batches:
                 self._decoder(),
                 batch_sampler=Keys(self),
                 num_workers=self.workers,
-                collate_fn=collate,
+                collate_fn=partial(collate, side=self.dataset.size[0]),
                 pin_memory=self.device.type == "cuda",
                 multiprocessing_context="spawn" if self.workers else None,
                 persistent_workers=self.workers > 0,
@@ -230,10 +231,12 @@ class Decoder(Dataset[Any]):
         return image, int(self.labels[row])
 
 
-def collate(items: list[tuple[Tensor, int] | str]) -> Batch | str:
-    """Images uint8 (B, 3, H, W) and labels int64 (B,), or the first mistake among the items."""
+def collate(items: list[tuple[Tensor, int] | str], *, side: int) -> Batch | str:
+    """Images uint8 (B, 3, side, side) and labels int64 (B,), B = 0 for no items; or the first mistake among them."""
+    images, labels = [torch.empty(0, 3, side, side, dtype=torch.uint8)], []
     for item in items:
         if isinstance(item, str):
             return item
-    images, labels = zip(*items, strict=True)
-    return torch.stack(images), torch.tensor(labels, dtype=torch.int64)
+        images.append(item[0][None])
+        labels.append(item[1])
+    return torch.cat(images), torch.tensor(labels, dtype=torch.int64)

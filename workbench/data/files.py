@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import zipfile
@@ -120,7 +121,7 @@ def list_splits(root: Path) -> tuple[Found, Found, tuple[str, ...]]:
     if "train" in below and _folders(root / "train"):
         raise UsageError(f"{root} has train/ but no test/ or val/; add one, or move the class folders up to {root}")
     train_files, test_files = _divide(_by_class(root), root)
-    note = f"{root} has no train/ and test/: every class is split 80 to 20 by a check sum of the file names"
+    note = f"{root} has no train/ and test/: every class is split 80 to 20 by a hash of the file names"
     return train_files, test_files, (note,)
 
 
@@ -139,17 +140,17 @@ def _by_class(folder: Path) -> Found:
 
 
 def _divide(found: Found, root: Path) -> tuple[Found, Found]:
-    """Every class split 80 to 20, at least one image on each side. The order is that of check sums of the names, so
-    it is the same on every machine, unrelated to the names' own order, and hardly changes when files are added."""
+    """Every class split 80 to 20, at least one image on each side. The order is that of hashes of the names, so it is
+    the same on every machine, unrelated to the names' own order, and hardly changes when files are added."""
 
-    def check_sum(path: str) -> int:
-        return zlib.crc32(Path(path).relative_to(root).as_posix().encode())
+    def shuffled(path: str) -> bytes:
+        return hashlib.sha256(Path(path).relative_to(root).as_posix().encode()).digest()
 
     train, test = {}, {}
     for name, files in found.items():
         if len(files) < 2:
             raise UsageError(f"class folder {root / name} has one image; a train and a test split need two")
-        order = sorted(files, key=check_sum)
+        order = sorted(files, key=shuffled)
         n = max(1, round(len(files) / 5))
         test[name], train[name] = sorted(order[:n]), sorted(order[n:])
     return train, test

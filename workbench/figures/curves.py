@@ -37,7 +37,8 @@ def curves(runs: Sequence[StoredRun], *, venue: str = "cvpr", columns: int = 1) 
     few = min(len(g.items) for g in groups) < FEW
     with style.paper(venue, columns) as width:
         beside = width >= ROOMY
-        figure = style.new_figure(width, 0.38 * width if beside else 0.95 * width)
+        legend_rows = -(-len(groups) // style.legend_columns(width, [g.label for g in groups]))
+        figure = style.new_figure(width, (0.32 if beside else 0.82) * width + 0.14 * (legend_rows + 1))
         accuracy, loss = figure.subplots(1, 2) if beside else figure.subplots(2, 1, sharex=True)
         for i, g in enumerate(groups):
             shift = i / len(groups)
@@ -69,8 +70,8 @@ def _line(ax: Axes, values: pd.DataFrame, g: Group, shift: float, few: bool) -> 
     low, high = (values.min(axis=1), values.max(axis=1)) if few else _deviation(values)
     step = max(1, len(mean) // MARKED)
     ax.plot(
-        mean.index, mean, color=look.color, linestyle=look.line, marker=look.marker, label=g.label,
-        markevery=(int(shift * step), step), markeredgewidth=0,
+        mean.index, mean, color=look.color, linestyle=look.line, marker=look.marker, markersize=look.size,
+        label=g.label, markevery=(int(shift * step), step), markeredgewidth=0,
     )  # fmt: skip
     if values.shape[1] > 1:
         ax.fill_between(mean.index, low, high, color=look.color, alpha=0.2, linewidth=0)
@@ -87,4 +88,4 @@ def _legend(figure: Figure, ax: Axes, groups: Sequence[Group], few: bool) -> Non
     seeds = np.array([len(g.items) for g in groups])
     band = "smallest to largest" if few else "\N{PLUS-MINUS SIGN} 1 standard deviation"
     title = f"mean over {count_of_seeds(seeds)}, band: {band}" if seeds.max() > 1 else "one seed"
-    figure.legend(handles, labels, loc="outside upper center", ncols=style.legend_columns(figure, labels), title=title)
+    figure.legend(handles, labels, loc="outside upper center", ncols=style.legend_columns(figure.get_figwidth(), labels), title=title)

@@ -70,16 +70,14 @@ def write_labels(ax: Axes, points: Sequence[Point], places: Sequence[Place]) -> 
 
 
 def _ink(ax: Axes, p: Point) -> list[Bbox]:
-    """Pixels that the marker and the error bars of a point take."""
+    """Pixels that the marker and the error bars of a point take, with a little air."""
     unit = ax.get_figure(root=True).dpi / 72
     x, y = ax.transData.transform((p.x, p.y))
     left, low = ax.transData.transform((p.x - p.x_error, p.y - p.y_error))
-    half = 2.5 * unit
-    return [
-        Bbox.from_extents(x - half, y - half, x + half, y + half),
-        Bbox.from_extents(left, y - unit, 2 * x - left, y + unit),
-        Bbox.from_extents(x - unit, low, x + unit, 2 * y - low),
-    ]
+    half, air = 3 * unit, 2 * unit
+    wide, tall = max(x - left + air, half), max(y - low + air, half)
+    return [Bbox.from_extents(x - wide, y - half, x + wide, y + half),
+            Bbox.from_extents(x - half, y - tall, x + half, y + tall)]  # fmt: skip
 
 
 def _choices(ax: Axes, p: Point) -> list[Place]:

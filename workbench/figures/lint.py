@@ -31,9 +31,11 @@ def cut_off(figure: Figure) -> list[str]:
 
 def overlapping(figure: Figure) -> list[str]:
     """Pairs of visible texts that lie over each other."""
+    from matplotlib.text import Text
+
     slack = TOLERANCE * figure.dpi / 72
     figure.draw_without_rendering()
-    texts = [(text, text.get_window_extent()) for text in _texts(figure)]
+    texts = [(text, Text.get_window_extent(text)) for text in _texts(figure)]  # without the arrows of annotations
     return [
         f"{_name(a)} and {_name(b)}"
         for (a, box_a), (b, box_b) in combinations(texts, 2)
@@ -89,7 +91,7 @@ def _is_drawn(artist: Artist, figure: Figure) -> bool:
     if not artist.get_visible():
         return False
     ax = getattr(artist, "axes", None)
-    return ax is None or ax is artist or ax.get_visible()
+    return ax is None or (ax.get_visible() and (ax.axison or artist not in [*ax.xaxis.get_children(), *ax.yaxis.get_children()]))
 
 
 def _name(artist: Artist) -> str:

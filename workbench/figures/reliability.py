@@ -10,7 +10,7 @@ import numpy as np
 
 from workbench import style
 from workbench.analysis import StoredRun, analyse
-from workbench.analysis.calibration import Calibration, counts_strip, gap_legend, pool, reliability_diagram, signed
+from workbench.analysis.calibration import Calibration, counts_strip, gap_legend, name_sides, pool, reliability_diagram, signed
 from workbench.analysis.compare import mean_interval
 from workbench.analysis.groups import Group, group, one_setting
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SMALLEST_PANEL = 1.05
+SMALLEST_PANEL = 0.8
 """Inches; as many diagrams stand in a row as fit."""
 
 
@@ -33,30 +33,28 @@ def reliability(runs: Sequence[StoredRun], *, venue: str = "cvpr", columns: int 
         down = math.ceil(len(groups) / across)
         across = math.ceil(len(groups) / down)
         figure = style.new_figure(width, 2 * down * width / across, layout="compressed")
-        axes = figure.subplots(down, across, squeeze=False)
-        for i, ax in enumerate(axes.flat):
-            if i < len(groups):
-                _panel(ax, groups[i], results[i], first=i % across == 0, last=i + across >= len(groups))
-            else:
-                ax.remove()
-        gap_legend(figure)
+        axes = figure.subplots(down, across, squeeze=False, sharey=True).ravel()
+        for i, (ax, g, of_seeds) in enumerate(zip(axes, groups, results, strict=False)):
+            _panel(ax, g, of_seeds, first=i % across == 0, last=i + across >= len(groups))
+        for ax in axes[len(groups) :]:
+            ax.axis("off")
+        gap_legend(figure if len(axes) == len(groups) else axes[-1])
         style.fit_height(figure)
         return figure
 
 
 def _panel(ax: Axes, g: Group, results: Sequence[Calibration], *, first: bool, last: bool) -> None:
-    color = style.look(g.method).color
     pooled = pool(results)
-    reliability_diagram(ax, pooled, color)
-    numbers, small = _numbers(results), 5 / 6 * style.points()
-    ax.annotate(numbers, (0.5, 1), (0, 3), "axes fraction", "offset points", ha="center", fontsize=small)
-    lines = 72 * style.text_size(ax.get_figure(), numbers, small)[1]
-    ax.set_title(g.label, pad=4 + lines)
+    reliability_diagram(ax, pooled, style.look(g.method).color)
+    below = ax.annotate(
+        _numbers(results), (0.5, 1), (0, 3), "axes fraction", "offset points", ha="center", fontsize="small",
+        linespacing=1.05,
+    )  # fmt: skip
+    ax.set_title(g.label, pad=4 + 72 / ax.get_figure().dpi * below.get_window_extent().height)
     strip = counts_strip(ax, pooled)
-    strip.set_xlabel("confidence" if last else "")
     if first:
-        ax.set_ylabel("accuracy")
-        strip.set_ylabel("share")
+        name_sides(ax, strip)
+    strip.set_xlabel("confidence" if last else "")
 
 
 def _numbers(results: Sequence[Calibration]) -> str:

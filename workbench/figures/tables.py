@@ -114,8 +114,7 @@ def _settings(found: Comparison) -> list[np.ndarray]:
 
 def _columns(found: Comparison, rows: np.ndarray, markup: Markup) -> dict[str, list[str]]:
     """Cells by heading; columns without any number are left out."""
-    best = separated(found.accuracy_low[rows], found.accuracy_high[rows])
-    calm = separated(found.ece_low[rows], found.ece_high[rows], lowest=True)
+    best, calm = _best(found, rows)
     table = {
         "Method": [markup.plain(found.label[r]) for r in rows],
         "Accuracy (%)": _cells(100 * found.accuracy[rows], 100 * found.accuracy_sd[rows], 1, markup, best),
@@ -170,8 +169,23 @@ def _meaning(found: Comparison, rows: np.ndarray, mark: str) -> list[str]:
         + ("; mean \N{PLUS-MINUS SIGN} sample standard deviation." if many else ", so no spread is known."),
         *_compared(found, rows),
         f"The {images} test images alone leave a standard error of {error:.1f} points.",
-        *([f"{mark}: 95 % interval over seeds clear of all others."] if many else []),
+        *([_standing_out(found, rows, mark)] if many else []),
     ]
+
+
+def _standing_out(found: Comparison, rows: np.ndarray, mark: str) -> str:
+    best = _best(found, rows)
+    if best == (None, None):
+        return "No method's 95 % interval over seeds is clear of all others."
+    return f"{mark}: 95 % interval over seeds clear of all others."
+
+
+def _best(found: Comparison, rows: np.ndarray) -> tuple[int | None, int | None]:
+    """Which of the rows stand out in accuracy and in ECE."""
+    return (
+        separated(found.accuracy_low[rows], found.accuracy_high[rows]),
+        separated(found.ece_low[rows], found.ece_high[rows], lowest=True),
+    )
 
 
 def _compared(found: Comparison, rows: np.ndarray) -> list[str]:

@@ -35,7 +35,7 @@ def tradeoff(runs: Sequence[StoredRun], *, venue: str = "cvpr", columns: int = 1
         raise UsageError(f"figure tradeoff measures cost in multiples of vanilla: {found.note}; add such a run")
     with style.paper(venue, columns) as width:
         beside = width >= ROOMY
-        tall = 0.42 * width if beside else 0.52 * width * len(known)
+        tall = 0.37 * width if beside else 0.52 * width * len(known)
         figure = style.new_figure(width, tall)
         grid = (1, len(known)) if beside else (len(known), 1)
         axes = figure.subplots(*grid, sharey=beside, squeeze=False).ravel()
@@ -55,7 +55,7 @@ def _name_points(figure: Figure, axes: Sequence[Axes], panels: Sequence[list[Poi
     places = [find_places(ax, points) for ax, points in zip(axes, panels, strict=True)]
     if any(found is None for found in places):
         handles, labels = axes[0].get_legend_handles_labels()
-        columns = style.legend_columns(figure, labels)
+        columns = style.legend_columns(figure.get_figwidth(), labels)
         figure.legend(handles, labels, loc="outside lower center", ncols=columns)
         return
     for ax, points, found in zip(axes, panels, places, strict=True):
@@ -71,6 +71,6 @@ def _points(ax: Axes, found: Comparison, cost: str) -> list[Point]:
             continue
         x_error, y_error = (float(np.nan_to_num(e[row])) for e in (getattr(found, f"{cost}_sd"), 100 * found.accuracy_sd))
         look = style.look(method)
-        ax.errorbar(x, y, y_error, x_error, marker=look.marker, color=look.color, markersize=4.5, elinewidth=0.7, label=found.label[row])
+        ax.errorbar(x, y, y_error, x_error, marker=look.marker, color=look.color, markersize=1.3 * look.size, elinewidth=0.7, label=found.label[row])
         points.append(Point(x, y, x_error, y_error, found.label[row], style.dark(look.color)))
     return points

@@ -37,12 +37,9 @@ def field_docs(cls: type) -> dict[str, str]:
     for base in reversed(cls.__mro__[:-1]):
         if not base.__module__.startswith("workbench"):
             continue
-        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body  # type: ignore[attr-defined]
-        for node, after in itertools.pairwise(body):
-            if (
-                isinstance(node, ast.AnnAssign)
-                and isinstance(after, ast.Expr)
-                and isinstance(after.value, ast.Constant)
-            ):
-                found[node.target.id] = inspect.cleandoc(after.value.value)  # type: ignore[union-attr]
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        for node, after in itertools.pairwise(getattr(definition, "body", [])):
+            match node, after:
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    found[name] = inspect.cleandoc(text)
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
@@ -35,14 +35,14 @@ def load_net(path: Path) -> Net:
     """A stored net, in evaluation mode, on the CPU."""
     try:
         with safe_open(path, "pt") as file:
-            described = json.loads((file.metadata() or {})["net"])
+            described: dict[str, Any] = json.loads((file.metadata() or {})["net"])
         tensors = load_file(path)
     except FileNotFoundError:
         raise UsageError(f"no weights at {path}: the run is not finished") from None
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise UsageError(f"{path} does not hold a net of this workbench: {error}") from None
-    statistics = {name: tensors[name].flatten().tolist() for name in ("mean", "std")}
-    net = Net(**described, **statistics)
+    mean, std = (tensors[name].flatten().tolist() for name in ("mean", "std"))
+    net = Net(**described, mean=mean, std=std)
     net.load_state_dict(tensors)
     return net.eval()
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -56,7 +56,7 @@ class Training:
     @property
     def final_net(self) -> Net:
         """The net that is evaluated and stored: the average of the weights if there is one."""
-        return self.net if self.average is None else self.average.module
+        return self.net if self.average is None else cast("Net", self.average.module)
 
     @property
     def is_main(self) -> bool:
@@ -215,12 +215,13 @@ def fit(training: Training, start: int = 0, on_step: OnStep = lambda epoch, step
     Raises Diverged when the loss is no finite number any more.
     """
     deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    fill = torch.utils.deterministic.fill_uninitialized_memory
+    filling: Any = torch.utils.deterministic
+    fill = filling.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs a write of every fresh tensor
+    filling.fill_uninitialized_memory = False  # costs a write of every fresh tensor
     try:
         for epoch in range(start, training.config.epochs):
             yield training.epoch(epoch, on_step)
     finally:
         torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        filling.fill_uninitialized_memory = fill

@@ -116,7 +116,9 @@ def check(config: RunConfig) -> None:
 def assemble(config: RunConfig, root: str | None = None) -> Training:
     """Everything that a training needs, from its settings. Every mistake in them shows here, before any step."""
     check(config)
-    train, test = (load(config.data, split, size=config.size, root=root) for split in ("train", "test"))
+    train, test = (
+        load(config.data, split, size=config.size, root=root, damaged=config.damaged) for split in ("train", "test")
+    )
     method, net = make_method(config), make_net(config, train)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
