@@ -45,17 +45,18 @@ def _mapping(words: Sequence[str]) -> dict[str, Any]:
     return {key: yaml.safe_load(value) for key, value in (word.split("=", 1) for word in words)}
 
 
-def tour(out: Path = Path("out/tour"), jobs: int = 2, notebook: bool = True) -> None:
+def tour(out: Path = Path("out/tour"), jobs: int = 2, epochs: int = 8, notebook: bool = True) -> None:
     """Train five methods on real images, compare them, look at them, export the figures: the main job, in minutes.
 
     Args:
         out: Folder for runs, tables, figures and the executed notebook.
         jobs: Trainings at a time, each in a process of its own.
+        epochs: Epochs of each training.
         notebook: Execute notebooks/00_tour.ipynb to HTML as well.
     """
     from workbench.tour import tour as make
 
-    make(out, jobs=jobs, notebook=notebook)
+    make(out, jobs, epochs, notebook)
 
 
 def train_from(default: RunConfig) -> Callable[..., None]:
@@ -301,7 +302,8 @@ def main(args: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if args is None else args)
     try:
         train = train_from(_default_settings(words) if words[:1] == ["train"] else RunConfig())
-        commands: list[Callable[..., Any]] = [tour, train, resume, runs, sweep, analyse, figures, mix, data, methods, bench]
+        commands: list[Callable[..., Any]] = [tour, train, resume, runs, sweep, analyse]
+        commands += [figures, mix, data, methods, bench]
         with registry:
             subcommand_cli_from_dict(
                 {command.__name__: command for command in commands}, prog="workbench", description=ABOUT, args=words

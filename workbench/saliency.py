@@ -28,6 +28,30 @@ def fine_grained(images: Tensor) -> Tensor:
     saliency mechanism, Image and Vision Computing 28(3), 2010, in the form that OpenCV's StaticSaliencyFineGrained
     computes for 8-bit images. OpenCV keeps its sums in 8 bits, where they can wrap round; these can't.
     """
+    on, off = _contrasts(images)
+    return _scaled(on).add_(_scaled(off))
+
+
+@torch.no_grad()
+def peak(images: Tensor) -> Tensor:
+    """(B, 2) int64 row and column where the fine-grained saliency of each image is highest.
+
+    The brightest and the darkest spot nearly always share that value, since the contrasts of both are scaled to 1: of
+    equals it is the one with more contrast in grey levels, then the image's centre, then the first.
+    """
+    on, off = _contrasts(images)
+    width = on.shape[2]
+    centre = on.shape[1] // 2 * width + width // 2
+    contrast = on + off
+    saliency = _scaled(on).add_(_scaled(off))
+    highest = saliency >= saliency.amax((1, 2), keepdim=True)
+    contrast[:, centre // width, centre % width] += 0.5  # contrasts are whole numbers; a constant image has none
+    place = (contrast * highest).flatten(1).argmax(1)
+    return torch.stack([place // width, place % width], 1)
+
+
+def _contrasts(images: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, H, W) float32 on-centre and off-centre contrast, in whole grey levels, summed over the squares."""
     grey = _blur(_blur(_grey(images)))
     sums = F.pad(grey, (1, 0, 1, 0)).cumsum(1, dtype=grey.dtype).cumsum(2, dtype=grey.dtype)
     radii = [min(radius, max(grey.shape[1:])) for radius in RADII]
@@ -37,17 +61,7 @@ def fine_grained(images: Tensor) -> Tensor:
         times = radii.count(radius)  # squares that are larger than the image are all alike
         on.add_(contrast.clamp(min=0).floor_(), alpha=times)
         off.add_(contrast.neg_().clamp_(min=0).floor_(), alpha=times)
-    return _scaled(on).add_(_scaled(off))
-
-
-def peak(saliency: Tensor) -> Tensor:
-    """(B, 2) int64 row and column of the highest value of each map (B, H, W), the first of equals; the centre of a map
-    that is the same everywhere."""
-    _, height, width = saliency.shape
-    flat = saliency.flatten(1)
-    first = flat.argmax(1)
-    where = torch.where(flat.amax(1) > flat.amin(1), first, height // 2 * width + width // 2)
-    return torch.stack([where // width, where % width], 1)
+    return on, off
 
 
 def _grey(images: Tensor) -> Tensor:

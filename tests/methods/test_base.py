@@ -36,7 +36,9 @@ def test_loss_is_the_cross_entropy_with_the_dense_target(smoothing: float) -> No
     log_p = z - np.log(np.exp(z).sum(1, keepdims=True))
     loss = soft_cross_entropy(logits, y, mixed, smoothing)
     np.testing.assert_allclose(loss.numpy(), -(target * log_p).sum(1), rtol=1e-6)
-    np.testing.assert_allclose(mixed.soft_labels(y, CLASSES).numpy() * (1 - smoothing) + smoothing / CLASSES, target, atol=1e-7)
+    np.testing.assert_allclose(
+        mixed.soft_labels(y, CLASSES).numpy() * (1 - smoothing) + smoothing / CLASSES, target, atol=1e-7
+    )
 
 
 def test_weights_are_applied_before_the_mean() -> None:

@@ -21,7 +21,15 @@ from workbench.style import PALETTE
 
 KEYS = list(METHODS)
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
-SHAPES = [(8, 3, 32, 32), (7, 3, 32, 32), (1, 3, 32, 32), (4, 3, 24, 40), (3, 3, 17, 23), (4, 1, 32, 32), (4, 4, 32, 32)]
+SHAPES = [
+    (8, 3, 32, 32),
+    (7, 3, 32, 32),
+    (1, 3, 32, 32),
+    (4, 3, 24, 40),
+    (3, 3, 17, 23),
+    (4, 1, 32, 32),
+    (4, 4, 32, 32),
+]
 
 
 def case(key: str) -> Case:

@@ -44,7 +44,11 @@ def test_blend_with_itself_changes_nothing() -> None:
 
 
 def test_blend_is_the_formula() -> None:
-    x, partner, mask = uniform(4, 3, 6, 5, dtype=torch.float64), torch.tensor([2, 3, 1, 0]), uniform(4, 1, 6, 5).double()
+    x, partner, mask = (
+        uniform(4, 3, 6, 5, dtype=torch.float64),
+        torch.tensor([2, 3, 1, 0]),
+        uniform(4, 1, 6, 5).double(),
+    )
     torch.testing.assert_close(blend(x, partner, mask), mask * x + (1 - mask) * x[partner])
 
 

@@ -37,7 +37,9 @@ def cases(height: int, width: int, count: int = 40) -> list[tuple[float, tuple[i
     rng = np.random.default_rng(0)
     corners = [(0, 0), (height - 1, width - 1), (0, width - 1), (height // 2, width // 2)]
     ends = [(float(lam), corner) for lam in (0.0, 0.25, 1.0) for corner in corners]
-    drawn = [(float(np.float32(rng.random())), (int(rng.integers(height)), int(rng.integers(width)))) for _ in range(count)]
+    drawn = [
+        (float(np.float32(rng.random())), (int(rng.integers(height)), int(rng.integers(width)))) for _ in range(count)
+    ]
     return ends + drawn
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from workbench.draw import Draw
 from workbench.methods import CutMix, SaliencyMix
 from workbench.methods.masks import box_reach
-from workbench.saliency import fine_grained, peak
+from workbench.saliency import peak
 
 SQUARES = [(3, 40), (30, 10), (20, 30), (38, 50)]
 PARTNER = [1, 2, 3, 0]
@@ -37,11 +37,16 @@ def test_box_shows_the_square_of_the_partner() -> None:
     reach_y, reach_x = box_reach(torch.tensor([0.8]).numpy(), 48, 64)[0, :, 1]
     for row, partner in enumerate(PARTNER):
         top, bottom, left, right = pasted_box(mixed.mask[row])
-        centre_y, centre_x = peak(fine_grained(x[partner : partner + 1]))[0].tolist()
+        centre_y, centre_x = peak(x[partner : partner + 1])[0].tolist()
         square_y, square_x = SQUARES[partner]
         assert square_y <= centre_y < square_y + 8 and square_x <= centre_x < square_x + 8
         expected = (centre_y - reach_y, centre_y + reach_y, centre_x - reach_x, centre_x + reach_x)
-        assert (top, bottom, left, right) == (max(expected[0], 0), min(expected[1], 48), max(expected[2], 0), min(expected[3], 64))
+        assert (top, bottom, left, right) == (
+            max(expected[0], 0),
+            min(expected[1], 48),
+            max(expected[2], 0),
+            min(expected[3], 64),
+        )
         assert torch.equal(mixed.x[row, :, top:bottom, left:right], x[partner, :, top:bottom, left:right])
         area = (bottom - top) * (right - left) / (48 * 64)
         torch.testing.assert_close(mixed.weight[row], torch.tensor([1 - area, area]))

@@ -20,7 +20,9 @@ from workbench.config import RunConfig, RunFailed
 from workbench.runs import Run, checkpoint, execute, prepare, resume, run
 
 TIMED = ("seconds", "memory_bytes")
-SMALL = RunConfig(method="cutmix", data="digits", model="resnet8", epochs=4, size=8, batch_size=256, lr=0.1, device="cpu")
+SMALL = RunConfig(
+    method="cutmix", data="digits", model="resnet8", epochs=4, size=8, batch_size=256, lr=0.1, device="cpu"
+)
 
 
 def numbers(handle: Run) -> list[dict[str, float]]:

@@ -14,7 +14,9 @@ from workbench.draw import Draw
 from workbench.train import assemble, fit
 from workbench.train.memory import peak_of
 
-CONFIG = RunConfig(method="mixup", data="digits", model="resnet8", epochs=2, size=8, batch_size=512, lr=0.2, device="cpu")
+CONFIG = RunConfig(
+    method="mixup", data="digits", model="resnet8", epochs=2, size=8, batch_size=512, lr=0.2, device="cpu"
+)
 
 
 def state_of(config: RunConfig) -> tuple[list[dict], dict[str, torch.Tensor]]:

@@ -56,8 +56,6 @@ class ManifoldMix(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.depths, str):
-            self.depths = (self.depths,)
         if self.depths is not None and (not isinstance(self.depths, Sequence) or not self.depths):
             raise UsageError(f"ManifoldMix: depths must be names of a net's depths, got {self.depths!r}")
 
@@ -71,10 +69,11 @@ class ManifoldMix(Method):
             if not inside:
                 raise UsageError(f"ManifoldMix: {net.name} names no depths; take a ResNet, ConvNeXt, ViT or Swin")
             return (INPUT, *inside[:2])
-        for depth in self.depths:
+        wished = (self.depths,) if isinstance(self.depths, str) else tuple(self.depths)
+        for depth in wished:
             if depth not in net.depths:
                 raise UsageError(f"ManifoldMix: {net.name} has no depth {depth!r}{nearest(depth, net.depths)}")
-        return tuple(self.depths)
+        return wished
 
     def mix(self, x: Tensor, y: Tensor, net: Net | None, draw: Draw) -> MixedInside:
         if net is None:

@@ -23,7 +23,7 @@ from workbench.methods.masks import (
     pairs,
     take,
 )
-from workbench.saliency import fine_grained, peak
+from workbench.saliency import peak
 
 if TYPE_CHECKING:
     from workbench.models import Net
@@ -36,7 +36,7 @@ class SaliencyMix(Method):
     The saliency is the fine-grained static one of OpenCV that the paper names. Where we differ from the reference code
     (afm-shahab-uddin/SaliencyMix): it passes OpenCV a normalised float image, which that function reads as bytes, so
     its boxes lie where chance puts them; and it takes one image's peak for the whole batch. Here every row has a true
-    peak, of its own partner. `mode="batch"` gives one lambda and one box a batch, around the peak of the first row's
+    peak, of its own partner; of several equal ones it is that of most contrast, where the code has the topmost. `mode="batch"` gives one lambda and one box a batch, around the peak of the first row's
     partner. The label weight is the share that is left after the box was clipped to the image, as in CutMix.
     """
 
@@ -60,7 +60,7 @@ class SaliencyMix(Method):
         reach = box_reach(draw.lam(self.alpha, n, self.mode, self.prob), height, width)
         reach, size, source = send(x.device, reach, np.array([height, width]), pairs(draw.partner(n)))
         partner = source[:, 1]
-        centre = peak(fine_grained(take(x, partner if self.mode == "sample" else partner[:1]))).expand(n, 2)
+        centre = peak(take(x, partner if self.mode == "sample" else partner[:1])).expand(n, 2)
         boxes = boxes_around(centre, reach, size)
         pixels = torch.arange(max(height, width), device=x.device)
         mask = box_mask(*outside_box(boxes, pixels, height, width), x.dtype)
