@@ -76,7 +76,8 @@ def write_run(root: Path, config: RunConfig, name: str | None = None, **numbers:
     (path / "history.jsonl").write_text("".join(json.dumps(r) + "\n" for r in _history(config, accuracy, rng)))
     logits, labels = _predictions(accuracy, sharpness, rng)
     np.savez_compressed(path / "predictions.npz", logits=logits, labels=labels)
-    np.savez_compressed(path / "samples.npz", **sample_arrays(config.method))
+    arrays: dict[str, Any] = dict(sample_arrays(config.method))
+    np.savez_compressed(path / "samples.npz", **arrays)
     result = {
         "accuracy": round(accuracy, 4),
         "score": config.score,
@@ -95,14 +96,15 @@ def write_runs(
     root: Path, methods: Sequence[str] = TOUR, seeds: Sequence[int] = (0, 1), **settings: Any
 ) -> list[FakeRun]:
     """A run for every method and seed: `settings` are those of RunConfig."""
-    settings = {"data": "photos", "size": 32, "model": "resnet8", "epochs": 20} | settings
-    return [write_run(root, RunConfig(method=m, seed=s, **settings)) for m in methods for s in seeds]
+    chosen: dict[str, Any] = {"data": "photos", "size": 32, "model": "resnet8", "epochs": 20} | settings
+    return [write_run(root, RunConfig(method=m, seed=s, **chosen)) for m in methods for s in seeds]
 
 
 def _character(method: str) -> tuple[float, float, float, float]:
     """Numbers of a method that CHARACTER doesn't have, from its name."""
-    low, high = [0.72, 0.5, 0.105, 212], [0.80, 1.2, 0.25, 330]
-    return tuple(np.random.default_rng(list(method.encode())).uniform(low, high))
+    low, high = np.array([0.72, 0.5, 0.105, 212]), np.array([0.80, 1.2, 0.25, 330])
+    accuracy, sharpness, seconds, megabytes = np.random.default_rng(list(method.encode())).uniform(low, high)
+    return accuracy, sharpness, seconds, megabytes
 
 
 def _history(config: RunConfig, accuracy: float, rng: np.random.Generator) -> list[dict[str, Any]]:
@@ -112,9 +114,9 @@ def _history(config: RunConfig, accuracy: float, rng: np.random.Generator) -> li
     floor = 0.15 if config.method == "vanilla" else 0.9
     loss = floor + (2.1 - floor) * np.exp(-3.5 * epochs / config.epochs) + rng.normal(0, 0.02, len(epochs))
     return [
-        {"epoch": int(e), "train_loss": float(l), "test_loss": float(1.2 * l), "test_accuracy": float(a), "lr": 0.1,
+        {"epoch": int(e), "train_loss": float(t), "test_loss": float(1.2 * t), "test_accuracy": float(a), "lr": 0.1,
          "seconds": 1.0, "steps": 10, "images": 1280, "memory_bytes": 2**27}
-        for e, l, a in zip(epochs, loss, test, strict=True)
+        for e, t, a in zip(epochs, loss, test, strict=True)
     ]  # fmt: skip
 
 

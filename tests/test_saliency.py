@@ -83,7 +83,8 @@ def test_bright_square_is_the_peak() -> None:
         for i, (top, left) in enumerate(corners):
             images[i, :, top : top + 8, left : left + 8] = 0.9
         saliency = fine_grained(images)
-        assert (saliency[0].argmax() // 64) < corners[0][0] and saliency[0].max() == saliency[0, 6, 44] == 1
+        assert saliency[0].argmax() // 64 < corners[0][0]
+        assert saliency[0].max() == saliency[0, 3:11, 40:48].max() == 1
         for (row, column), (top, left) in zip(peak(images).tolist(), corners, strict=True):
             assert top <= row < top + 8 and left <= column < left + 8
 

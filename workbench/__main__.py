@@ -11,12 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from tyro.conf import Positional, arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 from tyro.extras import subcommand_cli_from_dict
 
-from workbench.config import RunConfig, RunFailed, UsageError, load_config
+from workbench.config import RunConfig, RunFailed, UsageError, load_config, parse_yaml
 
 ABOUT = "A research workbench for mixup augmentation. Begin with `workbench tour`."
 
@@ -41,8 +40,8 @@ def _settings(info: Any) -> PrimitiveConstructorSpec | None:
 def _mapping(words: Sequence[str]) -> dict[str, Any]:
     wrong = next((word for word in words if "=" not in word), None)
     if wrong is not None:
-        raise ValueError(f"expected KEY=VALUE, got {wrong!r}")
-    return {key: yaml.safe_load(value) for key, value in (word.split("=", 1) for word in words)}
+        raise UsageError(f"expected KEY=VALUE, got {wrong!r}")
+    return {key: parse_yaml(value, key) for key, value in (word.split("=", 1) for word in words)}
 
 
 def tour(out: Path = Path("out/tour"), jobs: int = 2, epochs: int = 8, notebook: bool = True) -> None:

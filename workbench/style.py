@@ -258,6 +258,19 @@ def new_axes(height: float = 0.62) -> Axes:
     return plt.figure(figsize=(width, height * width), layout="constrained").add_subplot()
 
 
+def page(ax: Axes) -> Figure:
+    """The figure that the axes stand in."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None  # axes are only without one after they were removed
+    return figure
+
+
+def settle(figure: Figure) -> None:
+    """Let constrained layout come to rest, so that the first drawing looks like all later ones."""
+    for _ in range(3):
+        figure.draw_without_rendering()
+
+
 def fit_height(figure: Figure) -> None:
     """Make the figure as high as what is in it; for layouts whose panels keep their shape at a given width."""
     for _ in range(3):  # a new height moves things a little
@@ -380,4 +393,5 @@ def _picture(figure: Figure, pixels: np.ndarray, box: Box, *, frame: bool = Fals
 
 def _write(figure: Figure, x: float, y: float, text: str, **looks: Any) -> None:
     width, height = figure.get_size_inches()
-    figure.text(x / width, y / height, text, va="center_baseline", **looks)
+    if text:
+        figure.text(x / width, y / height, text, va="center_baseline", **looks)

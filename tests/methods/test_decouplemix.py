@@ -73,11 +73,14 @@ def test_one_class_twice_is_harmless() -> None:
     assert not value.any() and not logits.grad.any()
 
 
-def test_finite_in_bfloat16() -> None:
+def test_float32_whatever_the_logits() -> None:
     logits = torch.tensor([[300.0, -300.0, 0.0, 1.0, 2.0, 3.0]], dtype=torch.bfloat16, requires_grad=True)
     value = decoupled(logits, torch.tensor([0]), torch.tensor([1]))
     value.sum().backward()
     assert value.isfinite().all() and logits.grad.isfinite().all()
+    rough, first, second = scores()
+    rough = rough.bfloat16()
+    assert torch.equal(decoupled(rough, first, second), decoupled(rough.float(), first, second))
 
 
 def test_two_classes_leave_nothing_to_decide() -> None:

@@ -25,7 +25,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -142,7 +142,7 @@ def _cached(run: StoredRun, name: str, entry: Analysis, options: Mapping[str, An
             base.save(found, path)
         except (OSError, RunFailed) as error:  # a full disk, a folder that may only be read
             warnings.warn(f"{name} of {run.name} is not kept for the next time: {error}", stacklevel=3)
-    return replace(found, name=run.name)  # type: ignore[type-var]  # every result of one run has a name
+    return replace(cast(Any, found), name=run.name)  # every result of one run has a name
 
 
 def _digest(source: Path, version: int, options: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -36,6 +36,7 @@ class StoredRun(Protocol):
     def samples(self) -> Mapping[str, Any] | None: ...
 
 
+@dataclass(frozen=True)
 class Result(ABC):
     """Base of the frozen dataclasses that analyses return. Fields are arrays, numbers, texts and tuples of texts."""
 
@@ -60,10 +61,12 @@ class Result(ABC):
         """Draw into `ax`, or into a new figure in the looks of a paper. Returns the axes, keeps nothing."""
         if ax is not None:
             self.draw(ax)
+            style.settle(style.page(ax))
             return ax
         with style.paper():
             ax = style.new_axes(self.height)
             self.draw(ax)
+            style.settle(style.page(ax))
             return ax
 
 

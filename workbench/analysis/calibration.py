@@ -18,14 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench import style
 from workbench.analysis.base import Result
 from workbench.config import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 CHUNK = 1 << 18
 """Logits worked on at a time: 1 MiB in float32, so that the passes over them stay in the cache."""
@@ -127,6 +125,8 @@ class Calibration(Result):
 
     def draw(self, ax: Axes) -> None:
         """Reliability diagram with its ECE and signed gap, and under it where the predictions lie."""
+        from workbench.analysis.diagram import counts_strip, name_sides, reliability_diagram, signed
+
         reliability_diagram(ax, self)
         ax.set_title(self.name, pad=6, fontsize="small")
         ax.text(0.04, 0.96, f"ECE {100 * self.ece:.1f} %\ngap {signed(100 * self.signed_gap)} %", va="top")
@@ -177,7 +177,7 @@ def calibration(logits: Any, labels: Any, *, bins: int = 15, name: str = "") -> 
 
 
 def logits_of(probabilities: Any) -> np.ndarray:
-    """(N, K) probabilities, each row summing to 1 -> logits whose softmax they are; exact zeros stay zero."""
+    """(N, K) probabilities, each row summing to 1 -> logits whose softmax they are; zeros become 2e-308."""
     p = np.asarray(_array(probabilities), np.float64)
     if p.ndim != 2 or not np.isfinite(p).all() or (p < 0).any() or not np.allclose(p.sum(-1), 1, atol=1e-3):
         raise UsageError("expected probabilities of shape (N, K) from 0 to 1, rows summing to 1; logits go in directly")
@@ -195,7 +195,7 @@ def bin_table(
     index = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     count = np.bincount(index, minlength=bins)
     total = np.where(count > 0, count, np.nan)
-    return count, *(np.bincount(index, weights, bins) / total for weights in (confidence, right))
+    return count, np.bincount(index, confidence, bins) / total, np.bincount(index, right, bins) / total
 
 
 def pool(results: Sequence[Calibration], name: str = "") -> Calibration:
@@ -208,13 +208,16 @@ def pool(results: Sequence[Calibration], name: str = "") -> Calibration:
         raise UsageError("expected results with the same bins, got different numbers of them")
     count = np.sum([r.count for r in results], axis=0)
     total = np.where(count > 0, count, np.nan)
-    means = {
-        key: np.nansum([r.count * getattr(r, key) for r in results], axis=0) / total
-        for key in ("bin_confidence", "bin_accuracy")
-    }
+
+    def merged(key: str) -> np.ndarray:
+        return np.nansum([r.count * getattr(r, key) for r in results], axis=0) / total
+
     averaged = ("brier", "nll", "temperature", "ece_before", "ece_after", "nll_before", "nll_after")
-    scores = {key: float(np.mean([getattr(r, key) for r in results])) for key in averaged}
-    return Calibration(name, first.edges, count, **means, **scores, unfitted="; ".join({r.unfitted for r in results}))
+    means: dict[str, Any] = {key: float(np.mean([getattr(r, key) for r in results])) for key in averaged}
+    unfitted = "; ".join(dict.fromkeys(r.unfitted for r in results if r.unfitted))
+    return Calibration(
+        name, first.edges, count, merged("bin_confidence"), merged("bin_accuracy"), **means, unfitted=unfitted
+    )
 
 
 def _ece(scores: dict[str, np.ndarray], edges: np.ndarray) -> float:
@@ -254,7 +257,7 @@ def _refuse_odd(scores: dict[str, np.ndarray], z: np.ndarray) -> None:
 
 
 def _halves(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted indices of the half that fits the temperature (ENOUGH of it) and of the half that is scored, fixed by n."""
+    """Sorted indices of the half that fits the temperature (ENOUGH of it) and of the other; n fixes both."""
     order = np.random.default_rng(0).permutation(n)
     return np.sort(order[: n // 2][:ENOUGH]), np.sort(order[n // 2 :])
 
@@ -295,9 +298,7 @@ def _by_chunks(z: np.ndarray, rows: np.ndarray | None, step: Callable[..., tuple
     return [np.concatenate(arrays) for arrays in zip(*found, strict=True)]
 
 
-def _scores(
-    z: np.ndarray, y: np.ndarray, rows: np.ndarray | None = None, beta: float = 1.0
-) -> dict[str, np.ndarray]:
+def _scores(z: np.ndarray, y: np.ndarray, rows: np.ndarray | None = None, beta: float = 1.0) -> dict[str, np.ndarray]:
     """Per sample, float64: confidence, right, nll, brier of softmax(beta z); and the sum of the logits."""
 
     def step(source: np.ndarray, part: slice | np.ndarray, work: np.ndarray, spare: np.ndarray) -> tuple:
@@ -321,9 +322,7 @@ def _scores(
 # ------------------------------------------------------------------------------------------------- temperature
 
 
-def _temperature(
-    z: np.ndarray, y: np.ndarray, scores: dict[str, np.ndarray], rows: np.ndarray
-) -> tuple[float, str]:
+def _temperature(z: np.ndarray, y: np.ndarray, scores: dict[str, np.ndarray], rows: np.ndarray) -> tuple[float, str]:
     """(temperature, "") that minimises the NLL of these rows, or (nan, why there is none)."""
     if not len(rows):
         return np.nan, "one sample can't be split into halves"
@@ -371,76 +370,3 @@ def _slope(z: np.ndarray, y: np.ndarray, rows: np.ndarray, beta: float) -> tuple
 
     first, second = _by_chunks(z, rows, step)
     return float(first.mean(dtype=np.float64)), float(second.mean(dtype=np.float64))
-
-
-# --------------------------------------------------------------------------------------------------- the diagram
-
-
-def reliability_diagram(ax: Axes, result: Calibration, color: str = style.PALETTE["mixup"]) -> None:
-    """Bars up to each bin's accuracy. The gap to its confidence is hatched: above the bar where the confidence is too
-    high, tinted inside it where it is too low. The dashed line is perfect calibration. Labels are the caller's."""
-    full = result.count > 0
-    low, width = result.edges[:-1][full], np.diff(result.edges)[full]
-    accuracy, confidence = result.bin_accuracy[full], result.bin_confidence[full]
-    bottom, over = np.minimum(accuracy, confidence), confidence > accuracy
-    ax.bar(low, bottom, width, align="edge", color=color, edgecolor="white", linewidth=0.4)
-    for chosen, kind in ((over, "over"), (~over, "under")):
-        tall = np.abs(accuracy - confidence)[chosen]
-        ax.bar(low[chosen], tall, width[chosen], bottom[chosen], align="edge", **_gap_looks(kind, color))
-    ax.plot((0, 1), (0, 1), color=style.INK, linewidth=0.7, linestyle=(0, (4, 2)), zorder=3)
-    ticks, texts = (0, 0.5, 1), ("0", "0.5", "1")
-    ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=ticks, xticklabels=texts, yticks=ticks, yticklabels=texts)
-
-
-def _gap_looks(kind: str, color: str) -> dict[str, Any]:
-    """Hatched on white for confidence that is not borne out, on a tint for accuracy that was not expected."""
-    from matplotlib.colors import to_rgb
-
-    tint = tuple(0.3 * part + 0.7 for part in to_rgb(color))
-    face, hatch = ("white", "//////") if kind == "over" else (tint, "")
-    return {"facecolor": face, "edgecolor": color, "hatch": hatch, "linewidth": 0.5}
-
-
-def gap_legend(place: Figure | Axes) -> None:
-    """Which gap is over-confidence and which under-confidence: below a figure, or in the middle of empty axes."""
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
-
-    kinds = {
-        "accuracy": {"facecolor": style.MUTED},
-        "over-confident": _gap_looks("over", style.MUTED),
-        "under-confident": _gap_looks("under", style.MUTED),
-    }
-    patches = [Patch(label=text, **looks) for text, looks in kinds.items()]
-    below = isinstance(place, Figure)
-    where = {"loc": "outside lower center", "ncols": 3} if below else {"loc": "center"}
-    place.legend(handles=patches, handlelength=1.4, **where)
-
-
-def counts_strip(ax: Axes, result: Calibration) -> Axes:
-    """A strip under the diagram, on the same x axis: the share of the predictions in each bin. The number in it is
-    the share of its highest bar."""
-    strip = ax.inset_axes((0, -0.34, 1, 0.24), sharex=ax)
-    low, widths, share = result.edges[:-1], np.diff(result.edges), result.share
-    strip.bar(low, share, widths, align="edge", color=style.FAINT, edgecolor="white", linewidth=0.4)
-    ax.tick_params(labelbottom=False)
-    right = share[low < 0.4].max() > share[low >= 0.6].max()
-    strip.text(
-        0.97 if right else 0.03, 0.95, f"{share.max():.2f}", transform=strip.transAxes, fontsize=style.SMALLEST,
-        ha="right" if right else "left", va="top",
-    )  # fmt: skip
-    strip.set(ylim=(0, share.max()), yticks=())
-    return strip
-
-
-def name_sides(ax: Axes, strip: Axes) -> None:
-    """Names of the two vertical axes, one above the other."""
-    ax.set_ylabel("accuracy")
-    tick = ax.get_yticklabels()[1]
-    width = 72 * style.text_size(ax.get_figure(root=True), tick.get_text(), tick.get_fontsize())[0]
-    strip.set_ylabel("share", labelpad=width + 7)  # where the diagram has its ticks and their labels
-
-
-def signed(value: float) -> str:
-    """One decimal, with its sign (a true minus)."""
-    return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")

@@ -105,23 +105,23 @@ class Comparison(Result):
         return 0.25 + 0.055 * len(self.label)
 
     def draw(self, ax: Axes) -> None:
-        """Accuracy by method: mean, 95 % interval over seeds, and every seed as a small ring. One setting only."""
+        """Accuracy by method: mean (upright bar), 95 % interval over seeds, every seed as a ring. One setting only."""
         if len(set(zip(self.setting, self.protocol, strict=True))) > 1:
             raise UsageError(f"expected one setting a plot, got {'; '.join(sorted(set(self.setting)))}; choose runs")
         for row, method in enumerate(self.method):
-            self._draw_row(ax, row, style.look(method))
+            self._draw_row(ax, row, style.look(method).color)
         ax.set(yticks=range(len(self.label)), yticklabels=self.label, xlabel="test accuracy (%)")
         ax.set_ylim(len(self.label) - 0.5, -0.5)
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="x")
-        ax.set_title(f"bars: 95 % interval over {count_of_seeds(self.seeds)}", loc="left", fontsize="small")
+        ax.set_title(f"rings: {count_of_seeds(self.seeds)}, lines: 95 % interval of their mean", fontsize="small")
 
-    def _draw_row(self, ax: Axes, row: int, look: style.Look) -> None:
+    def _draw_row(self, ax: Axes, row: int, color: str) -> None:
         own = 100 * self.run_accuracy[self.run_row == row]
-        ax.plot(own, np.full(len(own), row), "o", markersize=3, markerfacecolor="none", markeredgecolor=look.color)
         low, high = 100 * self.accuracy_low[row], 100 * self.accuracy_high[row]
-        ax.plot((low, high), (row, row), color=look.color)
-        ax.plot(100 * self.accuracy[row], row, look.marker, color=look.color, markersize=4.5)
+        ax.plot((low, high), (row, row), color=color)
+        ax.plot(own, np.full(len(own), row), "o", markersize=3.5, markerfacecolor="white", markeredgecolor=color)
+        ax.plot(100 * self.accuracy[row], row, "|", color=color, markersize=9, markeredgewidth=1.6)
 
 
 def compare(scores: Sequence[Score]) -> Comparison:
@@ -190,7 +190,7 @@ def _row(g: Group[Score], vanilla: Group[Score] | None) -> dict[str, float]:
     accuracy = mean_interval(_values(g, "accuracy"))
     ece = mean_interval(_values(g, "ece"))
     images = min(s.test_images for s in g.items)
-    row = {"seeds": len(g.items), "test_images": images}
+    row: dict[str, float] = {"seeds": len(g.items), "test_images": images}
     row |= dict(zip(("accuracy", "accuracy_sd", "accuracy_low", "accuracy_high"), accuracy, strict=True))
     row |= {"sampling_error": float(np.sqrt(accuracy[0] * (1 - accuracy[0]) / images))}
     row |= dict(zip(("ece", "ece_sd", "ece_low", "ece_high"), ece, strict=True))

@@ -34,9 +34,10 @@ class Batches:
     Otherwise images come in the order of the set and as they are.
 
     `batch_size` counts the images of one step over all `world` processes; each takes a contiguous part of it. The
-    last batch of an epoch is smaller if the numbers want it so, one image if need be. Only in training with more
-    than one process is it cut, to the same number for each; in testing no image is left out, and the parts of the
-    last batch differ by up to one image and may be empty.
+    last batch of an epoch is smaller if the numbers want it so. In training it is cut to the same number for each
+    process, and left out where that is a single image (another one every epoch), from which a batch norm can't take
+    statistics; in testing no image is left out, and the parts of the last batch differ by up to one image and may be
+    empty.
 
     `workers` are loader processes, used only for sets on disk; nothing that comes out depends on their number.
     """
@@ -66,7 +67,10 @@ class Batches:
     def __len__(self) -> int:
         """Steps of an epoch."""
         whole, rest = divmod(len(self.dataset), self.batch_size)
-        return whole + (rest >= (self.world if self.train else 1))
+        if self.train:
+            smallest = self.world * (2 if whole and self.batch_size >= 2 * self.world else 1)
+            return whole + (rest >= smallest)
+        return whole + (rest > 0)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch, in order."""

@@ -88,4 +88,10 @@ def _legend(figure: Figure, ax: Axes, groups: Sequence[Group], few: bool) -> Non
     seeds = np.array([len(g.items) for g in groups])
     band = "smallest to largest" if few else "\N{PLUS-MINUS SIGN} 1 standard deviation"
     title = f"mean over {count_of_seeds(seeds)}, band: {band}" if seeds.max() > 1 else "one seed"
-    figure.legend(handles, labels, loc="outside upper center", ncols=style.legend_columns(figure.get_figwidth(), labels), title=title)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=style.legend_columns(figure.get_figwidth(), labels),
+        title=title,
+    )

@@ -47,7 +47,7 @@ class Place:
 def find_places(ax: Axes, points: Sequence[Point]) -> list[Place] | None:
     """Where every point's label can stand inside the axes without touching another label, a marker or an error bar;
     None where they don't all fit. The figure's layout is settled first."""
-    figure = ax.get_figure(root=True)
+    figure = style.page(ax)
     figure.draw_without_rendering()
     obstacles = [box for p in points for box in _ink(ax, p)]
     choices = [_choices(ax, p) for p in points]
@@ -71,7 +71,7 @@ def write_labels(ax: Axes, points: Sequence[Point], places: Sequence[Place]) -> 
 
 def _ink(ax: Axes, p: Point) -> list[Bbox]:
     """Pixels that the marker and the error bars of a point take, with a little air."""
-    unit = ax.get_figure(root=True).dpi / 72
+    unit = style.page(ax).dpi / 72
     x, y = ax.transData.transform((p.x, p.y))
     left, low = ax.transData.transform((p.x - p.x_error, p.y - p.y_error))
     half, air = 3 * unit, 2 * unit
@@ -82,7 +82,7 @@ def _ink(ax: Axes, p: Point) -> list[Bbox]:
 
 def _choices(ax: Axes, p: Point) -> list[Place]:
     """Around the point, on rings: the label's nearest edge or corner lies on the ring."""
-    figure = ax.get_figure(root=True)
+    figure = style.page(ax)
     unit = figure.dpi / 72
     width, height = (72 * inches for inches in style.text_size(figure, p.text, _size()))
     x, y = ax.transData.transform((p.x, p.y))

@@ -47,51 +47,46 @@ def overlapping(figure: Figure) -> list[str]:
 def too_small(figure: Figure) -> list[str]:
     """Visible texts under `style.SMALLEST` points."""
     figure.draw_without_rendering()
-    return [f"{_name(t)} at {t.get_fontsize():.1f} pt" for t in _texts(figure) if t.get_fontsize() < style.SMALLEST]
+    sizes = [(text, float(text.get_fontsize())) for text in _texts(figure)]
+    return [f"{_name(text)} at {size:.1f} pt" for text, size in sizes if size < style.SMALLEST]
 
 
 def _texts(figure: Figure) -> list[Text]:
-    """All texts that are drawn, tick labels inside the limits of their axis included."""
+    """All texts that are drawn."""
     from matplotlib.text import Text
 
-    hidden = _ticks_out_of_range(figure)
-    return [
-        text
-        for text in figure.findobj(Text)
-        if text.get_text().strip() and text not in hidden and _is_drawn(text, figure)
-    ]
+    hidden = _undrawn(figure)
+    return [t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible() and t not in hidden]
 
 
 def _boxes(figure: Figure) -> list[tuple[Artist, Bbox]]:
-    """What each text, axes and legend covers, in pixels; lines and bars are clipped to their axes."""
+    """What each text, axes and legend covers, in pixels. Lines, bars and pictures are clipped to their axes."""
     from matplotlib.axes import Axes
     from matplotlib.legend import Legend
+    from matplotlib.text import Text
 
-    drawn: list[Artist] = [*_texts(figure)]
-    drawn += [a for a in figure.findobj(lambda a: isinstance(a, (Axes, Legend))) if _is_drawn(a, figure)]
-    free = [a for a in figure.findobj() if getattr(a, "get_clip_on", bool)() is False and hasattr(a, "axes") and a.axes]
-    drawn += [a for a in free if _is_drawn(a, figure) and hasattr(a, "get_path")]
-    return [(artist, artist.get_window_extent()) for artist in drawn]
+    frames = [a for a in figure.findobj(lambda a: isinstance(a, (Axes, Legend))) if a.get_visible()]
+    return [(a, a.get_window_extent()) for a in frames] + [(t, Text.get_window_extent(t)) for t in _texts(figure)]
 
 
-def _ticks_out_of_range(figure: Figure) -> set[Text]:
-    """Labels that an axis holds but does not draw, because their tick lies outside its limits."""
-    hidden: set[Text] = set()
-    for ax in figure.findobj(lambda a: hasattr(a, "get_xaxis") and hasattr(a, "get_yaxis")):
-        for axis in (ax.get_xaxis(), ax.get_yaxis()):
-            shown = {id(tick) for tick in axis._update_ticks()} if axis.get_visible() else set()
-            for tick in [*axis.majorTicks, *axis.minorTicks]:
-                if id(tick) not in shown:
-                    hidden |= {tick.label1, tick.label2}
-    return hidden
+def _undrawn(figure: Figure) -> set[Artist]:
+    """Texts that axes hold but don't draw: all of an axis that is off, labels of ticks outside the limits."""
+    from matplotlib.axes import Axes
+    from matplotlib.text import Text
 
-
-def _is_drawn(artist: Artist, figure: Figure) -> bool:
-    """Visible, and so is everything that it stands in."""
-    if not artist.get_visible():
-        return False
-    ax = getattr(artist, "axes", None)
-    return ax is None or (ax.get_visible() and (ax.axison or artist not in [*ax.xaxis.get_children(), *ax.yaxis.get_children()]))
+    undrawn: set[Artist] = set()
+    for ax in figure.findobj(Axes):
+        if not ax.get_visible():
+            undrawn.update(ax.findobj(Text))
+        for axis in (ax.xaxis, ax.yaxis):
+            if not (ax.axison and axis.get_visible()):
+                undrawn.update(axis.findobj(Text))
+            low, high = sorted(axis.get_view_interval())
+            slack = 1e-6 * (high - low)
+            for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
+                if not low - slack <= tick.get_loc() <= high + slack:
+                    undrawn.update(tick.findobj(Text))
+    return undrawn
 
 
 def _name(artist: Artist) -> str:

@@ -72,7 +72,9 @@ def _mixer(method: str, params: Mapping[str, Any], run: Path | None) -> tuple[Me
 
 def _weights(mixed: Mixed, images: Sequence[Path]) -> str:
     shares = torch.zeros(2).scatter_add_(0, mixed.source[0], mixed.weight[0])
-    return "label: " + ", ".join(f"{path.name} {share:.3f}" for path, share in zip(images, shares.tolist(), strict=True))
+    return "label: " + ", ".join(
+        f"{path.name} {share:.3f}" for path, share in zip(images, shares.tolist(), strict=True)
+    )
 
 
 def _pixels(image: Tensor) -> np.ndarray:

@@ -10,8 +10,9 @@ import numpy as np
 
 from workbench import style
 from workbench.analysis import StoredRun, analyse
-from workbench.analysis.calibration import Calibration, counts_strip, gap_legend, name_sides, pool, reliability_diagram, signed
+from workbench.analysis.calibration import Calibration, pool
 from workbench.analysis.compare import mean_interval
+from workbench.analysis.diagram import counts_strip, gap_legend, name_sides, reliability_diagram, signed
 from workbench.analysis.groups import Group, group, one_setting
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _panel(ax: Axes, g: Group, results: Sequence[Calibration], *, first: bool, l
         _numbers(results), (0.5, 1), (0, 3), "axes fraction", "offset points", ha="center", fontsize="small",
         linespacing=1.05,
     )  # fmt: skip
-    ax.set_title(g.label, pad=4 + 72 / ax.get_figure().dpi * below.get_window_extent().height)
+    ax.set_title(g.label, pad=4 + 72 / style.page(ax).dpi * below.get_window_extent().height)
     strip = counts_strip(ax, pooled)
     if first:
         name_sides(ax, strip)

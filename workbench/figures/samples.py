@@ -24,9 +24,7 @@ ROOMY = 4.5
 """Inches from which the methods stand in two blocks."""
 
 
-def samples(
-    runs: Sequence[StoredRun], *, venue: str = "cvpr", columns: int = 1, pictures: int | None = None
-) -> Figure:
+def samples(runs: Sequence[StoredRun], *, venue: str = "cvpr", columns: int = 1, pictures: int | None = None) -> Figure:
     """The two sources on top, then a row a method (its first seed): the mixed picture, under it in percent how much
     of each source the label says, and, where pixels are mixed by a mask, the mask: white is the first picture.
 

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 ROOMY = 4.5
 """Inches from which the panels stand side by side."""
-COSTS = {"seconds": "step time (\N{MULTIPLICATION SIGN} vanilla)", "memory": "peak memory (\N{MULTIPLICATION SIGN} vanilla)"}
+COSTS = {
+    "seconds": "step time (\N{MULTIPLICATION SIGN} vanilla)",
+    "memory": "peak memory (\N{MULTIPLICATION SIGN} vanilla)",
+}
 
 
 def tradeoff(runs: Sequence[StoredRun], *, venue: str = "cvpr", columns: int = 1) -> Figure:
@@ -38,14 +41,16 @@ def tradeoff(runs: Sequence[StoredRun], *, venue: str = "cvpr", columns: int = 1
         tall = 0.37 * width if beside else 0.52 * width * len(known)
         figure = style.new_figure(width, tall)
         grid = (1, len(known)) if beside else (len(known), 1)
-        axes = figure.subplots(*grid, sharey=beside, squeeze=False).ravel()
+        axes = list(figure.subplots(*grid, sharey=beside, squeeze=False).flat)
         for ax, cost in zip(axes, known, strict=True):
             ax.set_xlabel(COSTS[cost])
             ax.margins(0.12, 0.12)
         for ax in axes[:1] if beside else axes:
             ax.set_ylabel("test accuracy (%)")
         panels = [_points(ax, found, cost) for ax, cost in zip(axes, known, strict=True)]
-        figure.suptitle(f"bars: \N{PLUS-MINUS SIGN} 1 standard deviation over {count_of_seeds(found.seeds)}", size="small")
+        figure.suptitle(
+            f"bars: \N{PLUS-MINUS SIGN} 1 standard deviation over {count_of_seeds(found.seeds)}", size="small"
+        )
         _name_points(figure, axes, panels)
         return figure
 
@@ -69,8 +74,11 @@ def _points(ax: Axes, found: Comparison, cost: str) -> list[Point]:
         x, y = getattr(found, cost)[row], 100 * found.accuracy[row]
         if np.isnan(x):
             continue
-        x_error, y_error = (float(np.nan_to_num(e[row])) for e in (getattr(found, f"{cost}_sd"), 100 * found.accuracy_sd))
+        x_error, y_error = np.nan_to_num([getattr(found, f"{cost}_sd")[row], 100 * found.accuracy_sd[row]])
         look = style.look(method)
-        ax.errorbar(x, y, y_error, x_error, marker=look.marker, color=look.color, markersize=1.3 * look.size, elinewidth=0.7, label=found.label[row])
+        ax.errorbar(
+            x, y, y_error, x_error, color=look.color, marker=look.marker, markersize=1.3 * look.size, elinewidth=0.7,
+            label=found.label[row],
+        )  # fmt: skip
         points.append(Point(x, y, x_error, y_error, found.label[row], style.dark(look.color)))
     return points

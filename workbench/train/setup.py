@@ -107,6 +107,9 @@ def check(config: RunConfig) -> None:
     make_method(config)
     choose(DATASETS, config.data.partition(":")[0], "data set")
     check_name(config.model)
+    taken = sorted({"name", "num_classes", "mean", "std", "channels", "size", "pretrained"} & set(config.model_args))
+    if taken:
+        raise UsageError(f"model_args must not hold {', '.join(taken)}: these come from the data set and the settings")
     if config.optimizer not in list_optimizers():
         raise UsageError(f"unknown optimizer {config.optimizer!r}{nearest(config.optimizer, list_optimizers())}")
     if config.device == "cuda" and not torch.cuda.is_available():

@@ -1,0 +1,241 @@
+"""What every analysis in the table must keep; and `analyse`, which fetches, caches and refuses.
+
+A new analysis needs one row in SETTINGS: how to compute a small result.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from tests.fake_runs import FakeRun, write_run, write_runs
+from workbench import analysis
+from workbench.analysis import ANALYSES, NEEDS, Analysis, analyse, base
+from workbench.analysis.base import Result
+from workbench.analysis.compare import Score
+from workbench.config import RunConfig, UsageError
+
+
+def logits_and_labels() -> tuple[Any, ...]:
+    rng = np.random.default_rng(0)
+    return rng.normal(0, 2, (40, 4)), rng.integers(0, 4, 40)
+
+
+def scores() -> tuple[Any, ...]:
+    def one(method: str, seed: int, accuracy: float) -> Score:
+        return Score(RunConfig(method=method, seed=seed), accuracy, 0.1, 0.2, 1e6, 100)
+
+    return ([one("vanilla", 0, 0.7), one("vanilla", 1, 0.72), one("mixup", 0, 0.75), one("mixup", 1, 0.74)],)
+
+
+SETTINGS: Mapping[str, Callable[[], tuple[Any, ...]]] = {"calibration": logits_and_labels, "compare": scores}
+
+
+@pytest.fixture(params=ANALYSES)
+def name(request: pytest.FixtureRequest) -> str:
+    assert request.param in SETTINGS, f"add {request.param} to SETTINGS: a function that makes small inputs for it"
+    return request.param
+
+
+@pytest.fixture
+def entry(name: str) -> Analysis:
+    return ANALYSES[name]
+
+
+@pytest.fixture
+def result(name: str, entry: Analysis) -> Result:
+    return entry.compute(*SETTINGS[name]())
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal in every field, nan being equal to nan."""
+    pairs = zip(dataclasses.astuple(a), dataclasses.astuple(b), strict=True)
+    return all(np.array_equal(x, y, equal_nan=np.asarray(x).dtype.kind == "f") for x, y in pairs)
+
+
+def test_entry_is_whole(name: str, entry: Analysis) -> None:
+    assert entry.summary
+    assert entry.needs == "scores" or entry.needs in NEEDS
+    assert entry.compute.__name__ == name
+    assert issubclass(entry.result, Result)
+    signature = inspect.signature(entry.compute)
+    optional = [p for p in signature.parameters.values() if p.default is not p.empty]
+    assert all(p.kind is p.KEYWORD_ONLY for p in optional), "options are keyword-only"
+
+
+def test_result_is_frozen_and_tells_what_it_holds(entry: Analysis, result: Result) -> None:
+    assert type(result) is entry.result
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(result, dataclasses.fields(result)[0].name, None)
+
+
+def test_frame_is_tidy(result: Result) -> None:
+    frame = result.to_frame()
+    assert "name" in frame
+    assert len(frame) > 0
+    assert frame.index.is_unique
+    assert frame.columns.is_unique
+    assert len(pd.concat([frame, frame])) == 2 * len(frame)
+    assert "name" in result.summary()
+
+
+def test_plot_draws_into_the_axes_it_gets(result: Result) -> None:
+    before = dict(matplotlib.rcParams)
+    figure, (left, right) = plt.subplots(1, 2)
+    assert result.plot(left) is left
+    assert left.has_data()
+    assert not right.has_data()
+    assert plt.get_fignums() == [figure.number]
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_plot_makes_axes_where_it_gets_none(result: Result) -> None:
+    before, fields = dict(matplotlib.rcParams), copy.deepcopy(result)
+    ax = result.plot()
+    assert ax.has_data()
+    assert len(plt.get_fignums()) == 1
+    assert dict(matplotlib.rcParams) == before
+    assert same(result, fields)
+
+
+def test_round_trip_through_the_archive(result: Result, tmp_path: Path) -> None:
+    base.save(result, tmp_path / "analysis" / "stored.npz")
+    loaded = base.load(type(result), tmp_path / "analysis" / "stored.npz")
+    assert same(result, loaded)
+    assert [type(v) for v in vars(loaded).values()] == [type(v) for v in vars(result).values()]
+    assert [p.name for p in (tmp_path / "analysis").iterdir()] == ["stored.npz"]
+
+
+def test_input_is_left_alone_and_two_calls_agree(name: str, entry: Analysis, result: Result) -> None:
+    inputs = SETTINGS[name]()
+    before = copy.deepcopy(inputs)
+    again = entry.compute(*inputs)
+    for now, then in zip(inputs, before, strict=True):
+        np.testing.assert_array_equal(now, then)
+    assert same(again, result)
+
+
+def test_on_stored_runs(name: str, entry: Analysis, tmp_path: Path) -> None:
+    runs = write_runs(tmp_path, ("vanilla", "mixup"), (0,))
+    found = analyse(runs, name)
+    results = found if isinstance(found, list) else [found]
+    assert all(isinstance(r, entry.result) for r in results)
+    assert same(analyse(runs[0], name), results[0]) or entry.needs == "scores"
+
+
+# --------------------------------------------------------------------------------------------------------- the cache
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> FakeRun:
+    return write_run(tmp_path, RunConfig(method="mixup"))
+
+
+def stored(run: FakeRun) -> list[str]:
+    return sorted(p.name for p in (run.path / "analysis").glob("*"))
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on, computing is an error: only the cache may answer."""
+
+    def never(*args: Any, bins: int = 15, name: str = "") -> None:
+        raise AssertionError("computed again")
+
+    never.__signature__ = inspect.signature(ANALYSES["calibration"].compute)  # type: ignore[attr-defined]
+    entry = dataclasses.replace(ANALYSES["calibration"], compute=never)
+    monkeypatch.setattr(analysis, "ANALYSES", {"calibration": entry})
+
+
+def test_second_call_reads_the_cache(run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = analyse(run, "calibration")
+    assert first.name == run.name
+    refuse(monkeypatch)
+    assert same(analyse(run, "calibration"), first)
+    assert same(analyse(run, "calibration", bins=15), first)  # the default, said aloud
+    with pytest.raises(AssertionError, match="computed again"):
+        analyse(run, "calibration", bins=10)
+
+
+def test_new_predictions_or_version_make_a_new_entry(run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    analyse(run, "calibration")
+    logits, labels = run.predictions()
+    np.savez_compressed(run.path / "predictions.npz", logits=2 * logits, labels=labels)
+    second = analyse(run, "calibration")
+    assert len(stored(run)) == 2
+    assert same(second, ANALYSES["calibration"].compute(2 * logits, labels, name=run.name))
+    newer = dataclasses.replace(ANALYSES["calibration"], version=2)
+    monkeypatch.setattr(analysis, "ANALYSES", {"calibration": newer})
+    analyse(run, "calibration")
+    assert len(stored(run)) == 3
+
+
+def test_a_moved_run_has_its_new_name(run: FakeRun) -> None:
+    analyse(run, "calibration")
+    moved = FakeRun(run.path.rename(run.path.with_name("moved")))
+    assert analyse(moved, "calibration").name == "moved"
+    assert len(stored(moved)) == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not an archive", None])
+def test_a_damaged_entry_is_made_again(run: FakeRun, damage: bytes | None) -> None:
+    first = analyse(run, "calibration")
+    path = run.path / "analysis" / stored(run)[0]
+    path.write_bytes(path.read_bytes()[:200] if damage is None else damage)
+    with pytest.warns(UserWarning, match="damaged and is made again"):
+        assert same(analyse(run, "calibration"), first)
+    assert same(analyse(run, "calibration"), first)  # without a warning
+
+
+def test_an_entry_with_code_in_it_is_not_run(run: FakeRun) -> None:
+    first = analyse(run, "calibration")
+    path = run.path / "analysis" / stored(run)[0]
+    np.savez(path, **{f.name: np.array([object()], object) for f in dataclasses.fields(first)})
+    with pytest.warns(UserWarning, match="damaged"):
+        assert same(analyse(run, "calibration"), first)
+
+
+def test_a_folder_that_cannot_be_written_still_gives_the_result(run: FakeRun) -> None:
+    (run.path / "analysis").write_text("a file where the folder should be")
+    with pytest.warns(UserWarning, match="not kept for the next time"):
+        found = analyse(run, "calibration")
+    assert same(found, ANALYSES["calibration"].compute(*run.predictions(), name=run.name))
+
+
+def test_several_runs_give_a_list(tmp_path: Path) -> None:
+    runs = write_runs(tmp_path, ("mixup",), (0, 1))
+    assert [r.name for r in analyse(runs, "calibration")] == [r.name for r in runs]
+
+
+def test_mistakes_are_told(run: FakeRun) -> None:
+    with pytest.raises(UsageError, match="unknown analysis 'calibratoin'; did you mean 'calibration'"):
+        analyse(run, "calibratoin")
+    with pytest.raises(UsageError, match="calibration has no option 'bin'; did you mean 'bins'"):
+        analyse(run, "calibration", bin=3)
+    with pytest.raises(UsageError, match="compare has no option 'bins'"):
+        analyse(run, "compare", bins=3)
+    with pytest.raises(UsageError, match="at least one finished run"):
+        analyse([], "compare")
+    (run.path / "predictions.npz").unlink()
+    with pytest.raises(UsageError, match=r"has no predictions\.npz, which calibration needs"):
+        analyse(run, "calibration")
+    (run.path / "result.json").unlink()
+    with pytest.raises(UsageError, match="has no result yet"):
+        analyse(run, "compare")
+
+
+def test_a_real_run_is_read_alike(run: FakeRun) -> None:
+    from workbench.runs import Run
+
+    real = Run(run.path)
+    for name in ANALYSES:
+        assert same(analyse(real, name), analyse(run, name))
