@@ -82,7 +82,11 @@ def execute(notebook: Path, html: Path, environment: dict[str, str]) -> Path:
 
     cells = nbformat.read(notebook, as_version=4)
     client = NotebookClient(
-        cells, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(notebook.parent)}}
+        cells,
+        timeout=1200,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(notebook.parent)}},
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it warns of traffic that never leaves the machine
     )
     client.execute(env={**os.environ, **environment})
     page, _ = HTMLExporter(mathjax_url="").from_notebook_node(cells)

@@ -100,35 +100,20 @@ class Training:
         self.objective.train()
         torch.manual_seed(np.random.SeedSequence([self.config.seed, epoch]).generate_state(1)[0])  # dropout
         losses = torch.zeros(len(self.train), device=self.accelerator.device)
-        record: dict[str, Any] = {"epoch": epoch + 1, "images": 0}
-        measured = min(1, len(self.train) - 1) if epoch == 0 else -1
-        start, aside = time.perf_counter(), 0.0
+        record: dict[str, Any] = {"epoch": epoch + 1, "steps": len(self.train), "images": 0}
+        start, meter = time.perf_counter(), Meter(self, epoch)
         for index, (x, y) in enumerate(self.train.epoch(epoch)):
-            if index == measured:
-                begun = time.perf_counter()
-                record["memory_bytes"], losses[index] = self._measured_step(x, y, epoch, index)
-                aside = time.perf_counter() - begun
-            else:
-                losses[index] = self.step(x, y, epoch, index)
+            losses[index] = meter.step(x, y, index)
             record["images"] += len(x) * self.accelerator.num_processes
             if (index + 1) % CHECK_EVERY == 0 or index + 1 == len(self.train):
                 self._refuse_divergence(losses[: index + 1], epoch)
             on_step(epoch, index + 1)
-        steps = len(self.train)
-        seconds = time.perf_counter() - start
-        if steps > 1:  # the step whose memory is measured runs under a profiler; its time counts as the others' mean
-            seconds = (seconds - aside) * steps / (steps - (aside > 0))
-        record |= {"steps": steps, "seconds": seconds, "lr": self.optimizer.param_groups[0]["lr"]}
+        record["seconds"] = meter.without_measured(time.perf_counter() - start)
+        record |= meter.record() | {"lr": self.optimizer.param_groups[0]["lr"]}
         record["train_loss"] = float(self.accelerator.reduce(losses, "mean").mean())
         record |= self._test_record()
         self._refuse_broken_weights(record)
         return record
-
-    def _measured_step(self, x: Tensor, y: Tensor, epoch: int, index: int) -> tuple[int, Tensor]:
-        """A step like any other, with its peak memory in bytes."""
-        loss: list[Tensor] = []
-        rise = peak_of(lambda: loss.append(self.step(x, y, epoch, index)), self.accelerator.device)
-        return rise + self.resident_bytes(), loss[0]
 
     def resident_bytes(self) -> int:
         """Bytes of weights, buffers and optimiser state of net and method."""
@@ -196,6 +181,42 @@ class Training:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.schedule.step_update(done)
+
+
+class Meter:
+    """Takes the steps of an epoch, and measures the peak memory of the first few of a training.
+
+    The very first is left out, since the optimiser makes its state in it; several are measured, since a method may
+    draw what a step costs (ManifoldMix: the depth). They run under a profiler, so their time is left out.
+    """
+
+    def __init__(self, training: Training, epoch: int) -> None:
+        self.training, self.epoch = training, epoch
+        steps = len(training.train)
+        self.measured = range(min(1, steps - 1), min(4, steps)) if epoch == 0 else range(0)
+        self.peak, self.aside = 0, 0.0
+
+    def step(self, x: Tensor, y: Tensor, index: int) -> Tensor:
+        """`Training.step`, measured or not."""
+        if index not in self.measured:
+            return self.training.step(x, y, self.epoch, index)
+        loss: list[Tensor] = []
+        start = time.perf_counter()
+        device = self.training.accelerator.device
+        rise = peak_of(lambda: loss.append(self.training.step(x, y, self.epoch, index)), device)
+        self.peak = max(self.peak, rise + self.training.resident_bytes())
+        self.aside += time.perf_counter() - start
+        return loss[0]
+
+    def without_measured(self, seconds: float) -> float:
+        """The time of the whole epoch, the measured steps counted like the mean of the others."""
+        steps = len(self.training.train)
+        others = steps - len(self.measured)
+        return (seconds - self.aside) * steps / others if others else seconds
+
+    def record(self) -> dict[str, int]:
+        """Bytes at the peak, where they were measured."""
+        return {"memory_bytes": self.peak} if self.peak else {}
 
 
 @contextmanager

@@ -1,0 +1,304 @@
+"""Every figure keeps the rules of a paper, shows what the runs hold, and says what it lacks."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from PIL import Image
+
+from tests.fake_runs import PICTURES, TOUR, FakeRun, write_run, write_runs
+from workbench import style
+from workbench.analysis import analyse
+from workbench.config import RunConfig, UsageError
+from workbench.figures import FIGURES, FORMATS, labels, lint, render, save
+
+PAGES = [("cvpr", 1), ("cvpr", 2), ("neurips", 1), ("eccv", 1), ("tpami", 1)]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[FakeRun]:
+    return write_runs(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> list[FakeRun]:
+    """All twenty methods, two seeds each."""
+    return write_runs(tmp_path_factory.mktemp("all"), tuple(style.LABELS))
+
+
+def texts(figure: Figure) -> str:
+    return "\n".join(t.get_text() for t in lint._texts(figure))
+
+
+# -------------------------------------------------------------------------------------------- the rules, for all of them
+
+
+@pytest.mark.parametrize(("venue", "columns"), PAGES)
+@pytest.mark.parametrize("name", FIGURES)
+def test_layout(runs: list[FakeRun], name: str, venue: str, columns: int) -> None:
+    before = dict(matplotlib.rcParams)
+    figure = render(runs, name, venue, columns)
+    assert figure.get_figwidth() == style.page_width(venue, columns)
+    assert figure.get_figheight() < 9  # a page is
+    assert lint.cut_off(figure) == []
+    assert lint.overlapping(figure) == []
+    assert lint.too_small(figure) == []
+    assert plt.get_fignums() == []
+    assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_layout_of_all_methods(everything: list[FakeRun], name: str) -> None:
+    figure = render(everything, name, "cvpr", 2)
+    assert lint.cut_off(figure) == []
+    assert lint.overlapping(figure) == []
+    assert figure.get_figheight() < 9
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_layout_of_one_seed_and_two_methods(tmp_path: Path, name: str) -> None:
+    figure = render(write_runs(tmp_path, ("vanilla", "a_method_of_my_own"), (0,)), name)
+    assert lint.cut_off(figure) == []
+    assert lint.overlapping(figure) == []
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_files(runs: list[FakeRun], tmp_path: Path, name: str) -> None:
+    """Exact size, TrueType fonts, and a second rendering is the same to the byte."""
+    kinds = tuple(FORMATS)
+    first = save(render(runs, name, "icml"), tmp_path / "new" / "first", kinds)
+    second = save(render(runs, name, "icml"), tmp_path / "second", kinds)
+    assert [p.name for p in first] == [f"first.{kind}" for kind in kinds]
+    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
+    pdf, png, svg = (p.read_bytes() for p in first)
+    width = style.page_width("icml")
+    box = re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", pdf)
+    assert box is not None
+    assert float(box[1]) == pytest.approx(72 * width)
+    assert Image.open(io.BytesIO(png)).width == round(300 * width)
+    assert b"/Type3" not in pdf
+    assert b"/Subtype /CIDFontType2" in pdf  # TrueType
+    assert b"STIX" in pdf
+    assert b"/CreationDate" not in pdf
+    assert b"<dc:date>" not in svg
+
+
+def test_every_figure_is_described() -> None:
+    assert all(entry.summary for entry in FIGURES.values())
+    assert set(FIGURES) == {"samples", "curves", "reliability", "tradeoff"}
+
+
+# ------------------------------------------------------------------------------------------------- what they show
+
+
+def test_samples_show_sources_mixes_weights_and_masks(runs: list[FakeRun]) -> None:
+    figure = render(runs, "samples", "cvpr", 1)
+    stored = {run.config.method: run.samples() for run in runs}
+    rows: list[list[np.ndarray]] = []
+    for ax in figure.axes:
+        rows.append(np.asarray(ax.images[0].get_array()))
+    sources = np.moveaxis(stored["mixup"]["sources"], 1, -1)
+    np.testing.assert_array_equal(rows[:PICTURES], sources)
+    np.testing.assert_array_equal(rows[PICTURES : 2 * PICTURES], np.roll(sources, -1, 0))
+    np.testing.assert_array_equal(rows[2 * PICTURES : 3 * PICTURES], np.moveaxis(stored["mixup"]["mixed"], 1, -1))
+    cutmix = rows[3 * PICTURES : 5 * PICTURES]  # mixes and masks in turn
+    np.testing.assert_array_equal(cutmix[::2], np.moveaxis(stored["cutmix"]["mixed"], 1, -1))
+    np.testing.assert_array_equal(cutmix[1::2], stored["cutmix"]["mask"][:, 0])
+    own = round(100 * float(stored["cutmix"]["weight"][0, 0]))
+    assert f"{own}:{100 - own}" in texts(figure)
+    assert "Vanilla" not in texts(figure)
+    assert "ManifoldMix*" in texts(figure)
+    assert "* Mixed in features; shown at depth 0." in texts(figure)
+    assert len(rows) == (2 + 4 + 2) * PICTURES
+
+
+def test_samples_of_grey_pictures_and_few_columns(tmp_path: Path) -> None:
+    run = write_run(tmp_path, RunConfig(method="cutmix"))
+    arrays = {k: v[:, :1] if k in ("sources", "mixed") else v for k, v in (run.samples() or {}).items()}
+    np.savez_compressed(run.path / "samples.npz", **arrays)
+    figure = render([run], "samples", pictures=2)
+    assert len(figure.axes) == 2 * (2 + 2)
+    assert np.asarray(figure.axes[0].images[0].get_array()).ndim == 2
+
+
+def test_curves_show_mean_and_range(runs: list[FakeRun]) -> None:
+    figure = render(runs, "curves")
+    accuracy, loss = figure.axes
+    by_seed = [run.history for run in runs if run.config.method == "cutmix"]
+    for ax, column, scale in ((accuracy, "test_accuracy", 100), (loss, "train_loss", 1)):
+        both = scale * np.array([h[column] for h in by_seed])
+        line = ax.lines[2]
+        np.testing.assert_allclose(line.get_ydata(), both.mean(0))
+        np.testing.assert_array_equal(line.get_xdata(), by_seed[0]["epoch"])
+        assert line.get_color() == style.PALETTE["cutmix"]
+        band = ax.collections[2].get_paths()[0].vertices[:, 1]
+        assert band.min() == pytest.approx(both.min())
+        assert band.max() == pytest.approx(both.max())
+    assert "mean over 2 seeds, band: smallest to largest" in texts(figure)
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == [style.LABELS[m] for m in TOUR]
+
+
+def test_curves_of_many_seeds_show_the_deviation(tmp_path: Path) -> None:
+    runs = write_runs(tmp_path, ("mixup",), range(5))
+    figure = render(runs, "curves")
+    values = 100 * np.array([run.history["test_accuracy"] for run in runs])
+    band = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
+    assert band.max() == pytest.approx((values.mean(0) + values.std(0, ddof=1)).max())
+    assert "standard deviation" in texts(figure)
+
+
+def test_curves_stop_where_a_seed_stops(tmp_path: Path) -> None:
+    runs = write_runs(tmp_path, ("mixup",), (0, 1))
+    path = runs[1].path / "history.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:7]))
+    assert list(render(runs, "curves").axes[0].lines[0].get_xdata()) == list(range(1, 8))
+
+
+def test_reliability_shows_every_method(runs: list[FakeRun]) -> None:
+    figure = render(runs, "reliability")
+    assert [ax.get_title() for ax in figure.axes if ax.get_title()] == [style.LABELS[m] for m in TOUR]
+    results = analyse([run for run in runs if run.config.method == "mixup"], "calibration")
+    eces = 100 * np.array([r.ece for r in results])
+    assert f"ECE {eces.mean():.1f} \N{PLUS-MINUS SIGN} {eces.std(ddof=1):.1f} %" in texts(figure)
+    assert f"gap \N{MINUS SIGN}{-100 * np.mean([r.signed_gap for r in results]):.1f} %" in texts(figure)
+
+
+def test_tradeoff_shows_cost_and_spread(runs: list[FakeRun]) -> None:
+    found = analyse(runs, "compare")
+    figure = render(runs, "tradeoff")
+    for ax, cost, spread in zip(
+        figure.axes, (found.seconds, found.memory), (found.seconds_sd, found.memory_sd), strict=True
+    ):
+        for i, bars in enumerate(ax.containers):
+            point, _, (across, up) = bars.lines
+            assert point.get_xdata()[0] == pytest.approx(cost[i])
+            assert point.get_ydata()[0] == pytest.approx(100 * found.accuracy[i])
+            assert np.ptp(across.get_segments()[0][:, 0]) == pytest.approx(2 * spread[i], abs=1e-9)
+            assert np.ptp(up.get_segments()[0][:, 1]) == pytest.approx(200 * found.accuracy_sd[i])
+        assert {t.get_text() for t in ax.texts} == {style.LABELS[m] for m in TOUR}
+    assert "2 seeds" in texts(figure)
+
+
+def test_tradeoff_without_memory_has_one_panel(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path, RunConfig(method=m), memory_bytes=None) for m in ("vanilla", "mixup")]
+    (ax,) = render(runs, "tradeoff").axes
+    assert "step time" in ax.get_xlabel()
+
+
+def test_crowded_points_get_a_legend(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path, RunConfig(method=m), accuracy=0.7, seconds_per_step=0.1, memory_bytes=100)
+        for m in style.LABELS
+    ]
+    figure = render(runs, "tradeoff")
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == list(style.LABELS.values())
+    assert not figure.axes[0].texts
+    assert lint.cut_off(figure) == []
+
+
+def test_labels_touch_nothing() -> None:
+    with style.paper():
+        figure = style.new_figure(3.25, 2)
+        ax = figure.add_subplot()
+        ax.set(xlim=(0, 1), ylim=(0, 1))
+        points = [labels.Point(0.5 + dx, 0.5, 0.02, 0.1, f"label {i}", "black") for i, dx in enumerate((0, 0.05, 0.1))]
+        places = labels.find_places(ax, points)
+        assert places is not None
+        ink = [box for p in points for box in labels._ink(ax, p)]
+        for i, place in enumerate(places):
+            others = [p.box for j, p in enumerate(places) if j != i]
+            assert max(labels._overlap(place.box, box) for box in ink + others) < 1
+            assert labels._overlap(place.box, ax.bbox) == pytest.approx(place.box.width * place.box.height)
+
+
+# ------------------------------------------------------------------------------------------------- what they refuse
+
+
+def test_mistakes_are_told(runs: list[FakeRun], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown figure 'curve'; did you mean 'curves'"):
+        render(runs, "curve")
+    with pytest.raises(UsageError, match="unknown venue 'cvprr'; did you mean 'cvpr'"):
+        render(runs, "curves", "cvprr")
+    with pytest.raises(UsageError, match="needs at least one finished run, got none"):
+        render([], "curves")
+    with pytest.raises(UsageError, match="unknown figure format 'pfd'; did you mean 'pdf'"):
+        save(style.new_figure(1, 1), tmp_path / "x", ("png", "pfd"))
+    assert list(tmp_path.iterdir()) == []  # nothing half done
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_settings_are_not_mixed(runs: list[FakeRun], tmp_path: Path, name: str) -> None:
+    other = write_run(tmp_path, RunConfig(method="fmix", data="digits", epochs=3))
+    np.savez_compressed(other.path / "samples.npz", **{k: v[::-1] for k, v in (other.samples() or {}).items() if v.ndim})
+    with pytest.raises(UsageError, match="digits, resnet20, 3 epochs"):
+        render([*runs, other], name)
+
+
+def test_missing_pieces_are_named(tmp_path: Path) -> None:
+    run, vanilla = (write_run(tmp_path, RunConfig(method=m)) for m in ("mixup", "vanilla"))
+    with pytest.raises(UsageError, match="got vanilla alone"):
+        render([vanilla], "samples")
+    with pytest.raises(UsageError, match="no vanilla run"):
+        render([run], "tradeoff")
+    (run.path / "samples.npz").unlink()
+    with pytest.raises(UsageError, match=rf"run {run.name} has no samples\.npz"):
+        render([run], "samples")
+    (run.path / "history.jsonl").write_text("")
+    with pytest.raises(UsageError, match="has not finished an epoch"):
+        render([run], "curves")
+    (run.path / "predictions.npz").unlink()
+    with pytest.raises(UsageError, match=r"has no predictions\.npz"):
+        render([run], "reliability")
+
+
+def test_curves_and_samples_need_no_torch(runs: list[FakeRun]) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from tests.fake_runs import FakeRun
+from workbench.figures import render
+runs = [FakeRun(p) for p in sorted(Path({str(runs[0].path.parent)!r}).iterdir())]
+for name in ("curves", "samples"):
+    render(runs, name)
+print("torch" in sys.modules)
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
+    assert shown.stdout.strip() == "False"
+
+
+# ------------------------------------------------------------------------------------------------------- the lint
+
+
+def test_lint_sees_what_is_cut_covered_or_small() -> None:
+    figure = style.new_figure(2, 1, layout="none")
+    ax = figure.add_axes((0.2, 0.3, 0.7, 0.6))
+    ax.set(xlabel="fits", xlim=(0, 1))
+    assert (lint.cut_off(figure), lint.overlapping(figure)) == ([], [])
+    figure.text(0.9, 0.95, "too long to fit")
+    assert lint.cut_off(figure) == ["Text 'too long to fit'"]
+    figure.text(0.5, 0.5, "over")
+    figure.text(0.55, 0.5, "lapping", fontsize=5)
+    assert lint.overlapping(figure) == ["Text 'over' and Text 'lapping'"]
+    assert lint.too_small(figure) == ["Text 'lapping' at 5.0 pt"]
+
+
+def test_lint_sees_cut_axes_and_legends_and_no_hidden_texts() -> None:
+    figure = style.new_figure(2, 1, layout="none")
+    ax = figure.add_axes((0.2, 0.3, 0.9, 0.6))
+    ax.plot([0, 1], label="line")
+    ax.set(xlim=(0, 0.5), xticks=(0, 5), xticklabels=("", "far outside"), yticks=())
+    ax.text(9, 9, "not shown", visible=False)
+    assert lint.cut_off(figure) == ["Axes"]
+    ax.set_position((0.2, 0.3, 0.7, 0.6))
+    assert lint.cut_off(figure) == []
+    ax.legend(loc="lower left", bbox_to_anchor=(1.0, 0))
+    assert "Legend" in lint.cut_off(figure)

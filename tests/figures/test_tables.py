@@ -1,0 +1,124 @@
+"""The tables say what the comparison says, and stand out only where the evidence does."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workbench.analysis.compare import Comparison, Score, compare
+from workbench.config import RunConfig, UsageError
+from workbench.figures.tables import csv, escape, latex, save_tables, text
+
+
+def scores(method: str, accuracies: list[float], **settings) -> list[Score]:
+    seconds = 0.1 if method == "vanilla" else 0.15
+    return [
+        Score(RunConfig(method=method, seed=seed, **settings), accuracy, 0.05 + 0.01 * seed, seconds, 100.0, 400)
+        for seed, accuracy in enumerate(accuracies)
+    ]
+
+
+@pytest.fixture
+def clear() -> Comparison:
+    """CutMix is clear of the others with three seeds."""
+    return compare(
+        [
+            *scores("vanilla", [0.70, 0.71, 0.72]),
+            *scores("mixup", [0.72, 0.73, 0.74]),
+            *scores("cutmix", [0.90, 0.91, 0.92]),
+        ]
+    )
+
+
+@pytest.fixture
+def unclear() -> Comparison:
+    return compare([*scores("vanilla", [0.70, 0.72]), *scores("cutmix", [0.73, 0.77])])
+
+
+def cells(table: str, name: str) -> list[str]:
+    """Of a LaTeX row."""
+    (line,) = [line for line in table.splitlines() if line.startswith(name)]
+    return [cell.strip() for cell in line.removesuffix(r"\\").split("&")]
+
+
+def test_latex_cells(clear: Comparison) -> None:
+    table = latex(clear)
+    assert cells(table, "CutMix") == [
+        "CutMix", r"\textbf{91.0}{\scriptsize\,$\pm$1.0}", r"6.0{\scriptsize\,$\pm$1.0}", r"1.50$\times$",
+        r"1.00$\times$", r"+20.0{\scriptsize\,[+20.0, +20.0]}",
+    ]  # fmt: skip
+    assert cells(table, "Vanilla")[-1] == "--"
+    assert table.count(r"\textbf") == 1
+    for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
+        assert table.count(rule) == 1
+
+
+def test_caption_states_the_protocol(clear: Comparison) -> None:
+    caption = next(line for line in latex(clear).splitlines() if line.startswith(r"\caption"))
+    for piece in ("photos, resnet20, 20 epochs", "median of the last ten epochs", "3 seeds (0, 1, 2)", "400 test images"):
+        assert piece in caption
+    assert r"95 \% interval over seeds clear of all others" in caption
+    assert "95 %" not in caption
+
+
+def test_nothing_stands_out_without_evidence(unclear: Comparison) -> None:
+    assert r"\textbf" not in latex(unclear)
+    assert "*" not in text(unclear)
+    assert "No method's 95 % interval over seeds is clear of all others." in text(unclear)
+    single = compare([*scores("vanilla", [0.1]), *scores("cutmix", [0.9])])
+    assert r"\textbf" not in latex(single)
+    assert "no spread is known" in text(single)
+    assert "\N{PLUS-MINUS SIGN}" not in text(single)
+
+
+def test_text_is_aligned(clear: Comparison) -> None:
+    lines = text(clear).splitlines()
+    assert lines[0] == "photos, resnet20, 20 epochs (median of the last ten epochs)"
+    assert len({len(line) for line in lines[2:7]}) == 1
+    assert "91.0* \N{PLUS-MINUS SIGN}1.0" in lines[6]
+    assert "+20.0 [+20.0, +20.0]" in lines[6]
+    assert "Seeds" not in lines[2]  # said once, below
+    assert "3 seeds (0, 1, 2)" in text(clear)
+
+
+def test_settings_have_tables_of_their_own() -> None:
+    found = compare([*scores("vanilla", [0.7, 0.71]), *scores("mixup", [0.8, 0.81], data="digits", epochs=3)])
+    assert latex(found).count(r"\begin{table}") == 2
+    assert r"\label{tab:methods-2}" in latex(found)
+    alone = text(found).split("\n\n\n")[1]
+    assert alone.startswith("digits, resnet20, 3 epochs")
+    assert "Step time" not in alone
+    assert "No vanilla run of this setting" in alone
+
+
+def test_seeds_are_a_column_where_they_differ() -> None:
+    found = compare([*scores("vanilla", [0.7, 0.71, 0.72]), *scores("mixup", [0.8])])
+    assert cells(latex(found), "Mixup")[-1] == "1"
+    assert "1 to 3 seeds (0, 1, 2)" in text(found)
+
+
+def test_csv_holds_all_digits(clear: Comparison) -> None:
+    read = pd.read_csv(io.StringIO(csv(clear)))
+    pd.testing.assert_frame_equal(read, clear.to_frame(), check_dtype=False)
+    assert read["accuracy"][2] == np.mean([0.90, 0.91, 0.92])
+
+
+def test_escape() -> None:
+    assert escape("a_b & 5 % #1 {x} $ ~ ^ \\") == (
+        r"a\_b \& 5 \% \#1 \{x\} \$ \textasciitilde{} \textasciicircum{} \textbackslash{}"
+    )
+    mine = compare([*scores("vanilla", [0.7, 0.71]), *scores("my_mix", [0.7, 0.71], params={"p_max": 0.5})])
+    assert cells(latex(mine), r"my\_mix")[0] == r"my\_mix"
+
+
+def test_save(clear: Comparison, tmp_path: Path) -> None:
+    paths = save_tables(clear, tmp_path / "deep" / "table")
+    assert [p.name for p in paths] == ["table.txt", "table.csv", "table.tex"]
+    assert paths[2].read_text() == latex(clear)
+    with pytest.raises(UsageError, match="unknown table format 'html'"):
+        save_tables(clear, tmp_path / "x", ("txt", "html"))
+    assert not (tmp_path / "x.txt").exists()
