@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,7 @@ def _predictions(accuracy: float, sharpness: float, rng: np.random.Generator) ->
     return (z * sharpness).astype(np.float32), labels
 
 
+@lru_cache
 def pictures(side: int = 32) -> np.ndarray:
     """(PICTURES, 3, side, side) uint8: crops of scikit-image's photographs."""
     chosen = (photographs.astronaut, photographs.chelsea, photographs.coffee, photographs.rocket,

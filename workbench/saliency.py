@@ -66,12 +66,11 @@ def _contrasts(images: Tensor) -> tuple[Tensor, Tensor]:
 
 def _grey(images: Tensor) -> Tensor:
     """(B, H, W) int32 grey values from 0 to 255; the mean of the channels where they are not red, green and blue."""
-    channels = images.float().unbind(1)
-    if len(channels) == 3:
-        grey = sum(weight * channel for weight, channel in zip(LUMA, channels, strict=True))
-    else:
-        grey = sum(channels) / len(channels)
-    return (grey * 255 + 0.5).int()
+    images = images.float()
+    if images.shape[1] != 3:
+        return (images.mean(1) * 255 + 0.5).int()
+    red, green, blue = (weight * channel for weight, channel in zip(LUMA, images.unbind(1), strict=True))
+    return ((red + green + blue) * 255 + 0.5).int()
 
 
 def _blur(grey: Tensor) -> Tensor:

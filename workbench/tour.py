@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from workbench.analysis import analyse
+from workbench.config import RunFailed
 from workbench.figures.export import export
 from workbench.figures.tables import text
 from workbench.runs import Run
@@ -17,7 +18,7 @@ from workbench.sweep import Experiment, sweep
 
 NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "00_tour.ipynb"
 
-EPOCHS = 8
+EPOCHS = 6
 EXPERIMENT = Experiment(
     name="tour",
     question="Do five ways of mixing differ on a small net, and is the difference larger than that between seeds?",
@@ -78,6 +79,7 @@ def execute(notebook: Path, html: Path, environment: dict[str, str]) -> Path:
     """Run a notebook in a kernel of its own and store it, with its outputs, as HTML; the notebook is not changed."""
     import nbformat
     from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
     from nbconvert import HTMLExporter
 
     cells = nbformat.read(notebook, as_version=4)
@@ -88,7 +90,10 @@ def execute(notebook: Path, html: Path, environment: dict[str, str]) -> Path:
         resources={"metadata": {"path": str(notebook.parent)}},
         extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it warns of traffic that never leaves the machine
     )
-    client.execute(env={**os.environ, **environment})
+    try:
+        client.execute(env={**os.environ, **environment})
+    except CellExecutionError as error:
+        raise RunFailed(f"{notebook} stopped with {error.ename}: {error.evalue}") from error
     page, _ = HTMLExporter(mathjax_url="").from_notebook_node(cells)
     html.write_text(page, encoding="utf-8")
     return html

@@ -16,7 +16,6 @@ from workbench.analysis.calibration import bin_table, calibration, logits_of, po
 from workbench.config import UsageError
 
 
-
 def made(n: int = 400, classes: int = 5, sharpness: float = 1.7, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Logits whose labels were drawn from softmax(logits / sharpness)."""
     rng = np.random.default_rng(seed)

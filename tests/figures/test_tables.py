@@ -59,7 +59,12 @@ def test_latex_cells(clear: Comparison) -> None:
 
 def test_caption_states_the_protocol(clear: Comparison) -> None:
     caption = next(line for line in latex(clear).splitlines() if line.startswith(r"\caption"))
-    for piece in ("photos, resnet20, 20 epochs", "median of the last ten epochs", "3 seeds (0, 1, 2)", "400 test images"):
+    for piece in (
+        "photos, resnet20, 20 epochs",
+        "median of the last ten epochs",
+        "3 seeds (0, 1, 2)",
+        "400 test images",
+    ):
         assert piece in caption
     assert r"95 \% interval over seeds clear of all others" in caption
     assert "95 %" not in caption

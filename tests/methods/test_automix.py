@@ -15,7 +15,7 @@ from tests.methods.settings import CLASSES, Ready, noise_batch, residual_net, to
 from workbench.config import UsageError
 from workbench.draw import Draw
 from workbench.methods import AutoMix, build, soft_cross_entropy
-from workbench.methods.automix import MixBlock, enlarged, mix_pair, momentum_at
+from workbench.methods.automix import MixBlock, at_most, enlarged, mix_pair, momentum_at
 from workbench.models import Net
 from workbench.train.memory import peak_of
 
@@ -173,10 +173,23 @@ def test_a_tap_of_ones_own() -> None:
         AutoMix(tap="stage9").attach(both.net)
 
 
+def test_large_features_are_averaged_down() -> None:
+    """At 64 pixels the tap has 32 x 32 places: attention over all of them would take 16 times the memory."""
+    both = ready(lam_margin=0.0)
+    x, y = noise_batch(4, 3, 64, 48)
+    mask = both.method.mix(x, y, both.net, Draw(1, lam=0.5)).mask
+    assert torch.equal(mask, F.interpolate(mask[:, :, ::4, ::3], (64, 48), mode="nearest"))
+    features = torch.arange(24.0).view(1, 1, 4, 6)
+    assert at_most(features, 2)[0, 0].tolist() == [[4.0, 7.0], [16.0, 19.0]]
+    assert torch.equal(at_most(features, 6), features)
+
+
 def test_nothing_random_in_the_teacher() -> None:
     """Dropout and stochastic depth would make a mix depend on more than its draw."""
     torch.manual_seed(0)
-    net = Net("vit_tiny_patch16_224", CLASSES, depth=4, embed_dim=16, num_heads=2, drop_path_rate=0.5, proj_drop_rate=0.5)
+    net = Net(
+        "vit_tiny_patch16_224", CLASSES, depth=4, embed_dim=16, num_heads=2, drop_path_rate=0.5, proj_drop_rate=0.5
+    )
     method = build("automix")
     method.attach(net)
     for parameter in method.generator.parameters():

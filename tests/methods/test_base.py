@@ -91,6 +91,8 @@ WRONG_BATCHES = [
     (IMAGES, LABELS[:, None], "class ids"),
     (IMAGES, LABELS - 1, "negative"),
     (IMAGES, LABELS + 1, "below num_classes=4, got 4"),
+    (IMAGES, torch.full((4, 5), 0.2), "num_classes=4 columns, got 5"),
+    (IMAGES[:0], LABELS[:0], "at least one image"),
 ]
 
 
@@ -102,8 +104,9 @@ def test_wrong_batches_are_told(images: Tensor, labels: Tensor, told: str) -> No
 
 
 def test_number_of_classes_is_guessed_with_a_warning() -> None:
-    with pytest.warns(UserWarning, match="took 4 classes"):
+    with pytest.warns(UserWarning, match="took 4 classes") as warned:
         _, targets = Mixup()(IMAGES, LABELS, Draw())
+    assert warned[0].filename == __file__  # where the caller can mend it
     assert targets.shape == (4, 4)
 
 

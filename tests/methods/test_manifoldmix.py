@@ -81,7 +81,7 @@ def test_gradient_goes_to_both_sources(net: Net) -> None:
     x, y = noise_batch(4)
     x.requires_grad_()
     method = ManifoldMix(depths=["stage3"])
-    logits, mixed = method.predict(net, method.mix(x, y, net, Draw(lam=0.25, partner=PARTNER)))
+    logits, _ = method.predict(net, method.mix(x, y, net, Draw(lam=0.25, partner=PARTNER)))
     (mixed_grad,) = torch.autograd.grad(logits[0].sum(), x)
     (clean_grad,) = torch.autograd.grad(net(x).sum(), x)
     torch.testing.assert_close(mixed_grad[0], 0.25 * clean_grad[0], atol=1e-7, rtol=1e-3)

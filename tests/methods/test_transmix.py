@@ -145,7 +145,7 @@ def test_a_net_without_a_class_token_is_told() -> None:
     x, y = noise_batch(4)
     method = TransMix()
     for act in (lambda: method.attach(net), lambda: method.predict(net, method.mix(x, y, net, Draw()))):
-        with pytest.raises(UsageError, match="resnet8 has no class token .*deit_small_patch16_224"):
+        with pytest.raises(UsageError, match=r"resnet8 has no class token .*deit_small_patch16_224"):
             act()
 
 

@@ -17,38 +17,42 @@ TOLERANCE = 0.5
 """Points that an artist may stick out, or two texts may overlap: less than the width of a line."""
 
 
-def cut_off(figure: Figure) -> list[str]:
-    """Names of the visible artists that reach over the edge of the page, so that a part of them is lost."""
-    page = figure.bbox
-    slack = TOLERANCE * figure.dpi / 72
-    figure.draw_without_rendering()
-    return [
-        _name(artist)
-        for artist, box in _boxes(figure)
-        if box.x0 < page.x0 - slack or box.y0 < page.y0 - slack or box.x1 > page.x1 + slack or box.y1 > page.y1 + slack
-    ]
-
-
-def overlapping(figure: Figure) -> list[str]:
-    """Pairs of visible texts that lie over each other."""
+def faults(figure: Figure) -> list[str]:
+    """What is wrong, a line each, naming the artist: parts that reach over the edge of the page and so are lost,
+    texts that lie over each other, texts under `style.SMALLEST` points. The figure is drawn, not changed."""
     from matplotlib.text import Text
 
-    slack = TOLERANCE * figure.dpi / 72
     figure.draw_without_rendering()
     texts = [(text, Text.get_window_extent(text)) for text in _texts(figure)]  # without the arrows of annotations
+    cut = [artist for artist, box in [*_frames(figure), *texts] if _sticks_out(box, figure)]
+    covered = [(a, b) for (a, box), (b, other) in combinations(texts, 2) if _overlap(box, other, figure)]
+    small = [text for text, _ in texts if float(text.get_fontsize()) < style.SMALLEST]
     return [
-        f"{_name(a)} and {_name(b)}"
-        for (a, box_a), (b, box_b) in combinations(texts, 2)
-        if min(box_a.x1, box_b.x1) - max(box_a.x0, box_b.x0) > slack
-        and min(box_a.y1, box_b.y1) - max(box_a.y0, box_b.y0) > slack
+        *(f"cut off: {_name(artist)}" for artist in cut),
+        *(f"on each other: {_name(a)} and {_name(b)}" for a, b in covered),
+        *(f"{text.get_fontsize():g} pt, too small: {_name(text)}" for text in small),
     ]
 
 
-def too_small(figure: Figure) -> list[str]:
-    """Visible texts under `style.SMALLEST` points."""
-    figure.draw_without_rendering()
-    sizes = [(text, float(text.get_fontsize())) for text in _texts(figure)]
-    return [f"{_name(text)} at {size:.1f} pt" for text, size in sizes if size < style.SMALLEST]
+def _sticks_out(box: Bbox, figure: Figure) -> bool:
+    page, slack = figure.bbox, TOLERANCE * figure.dpi / 72
+    low, high = min(box.x0 - page.x0, box.y0 - page.y0), max(box.x1 - page.x1, box.y1 - page.y1)
+    return low < -slack or high > slack
+
+
+def _overlap(a: Bbox, b: Bbox, figure: Figure) -> bool:
+    slack = TOLERANCE * figure.dpi / 72
+    wide, tall = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+    return wide > slack and tall > slack
+
+
+def _frames(figure: Figure) -> list[tuple[Artist, Bbox]]:
+    """What axes and legends cover, in pixels. Lines, bars and pictures are clipped to their axes."""
+    from matplotlib.axes import Axes
+    from matplotlib.legend import Legend
+
+    found = figure.findobj(lambda artist: isinstance(artist, (Axes, Legend)) and artist.get_visible())
+    return [(artist, artist.get_window_extent()) for artist in found]
 
 
 def _texts(figure: Figure) -> list[Text]:
@@ -57,16 +61,6 @@ def _texts(figure: Figure) -> list[Text]:
 
     hidden = _undrawn(figure)
     return [t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible() and t not in hidden]
-
-
-def _boxes(figure: Figure) -> list[tuple[Artist, Bbox]]:
-    """What each text, axes and legend covers, in pixels. Lines, bars and pictures are clipped to their axes."""
-    from matplotlib.axes import Axes
-    from matplotlib.legend import Legend
-    from matplotlib.text import Text
-
-    frames = [a for a in figure.findobj(lambda a: isinstance(a, (Axes, Legend))) if a.get_visible()]
-    return [(a, a.get_window_extent()) for a in frames] + [(t, Text.get_window_extent(t)) for t in _texts(figure)]
 
 
 def _undrawn(figure: Figure) -> set[Artist]:

@@ -20,16 +20,17 @@ SMALLEST_PICTURE = 0.34
 """Inches; as many pictures are shown as fit."""
 LABEL_COLUMN = 0.75
 """Inches for the methods' names, about."""
-ROOMY = 4.5
-"""Inches from which the methods stand in two blocks."""
+ROOMY, MANY = 4.5, 12
+"""Inches, and methods, from which the methods stand in two blocks: one of more than twelve is longer than a page."""
 
 
 def samples(runs: Sequence[StoredRun], *, venue: str = "cvpr", columns: int = 1, pictures: int | None = None) -> Figure:
     """The two sources on top, then a row a method (its first seed): the mixed picture, under it in percent how much
-    of each source the label says, and, where pixels are mixed by a mask, the mask: white is the first picture.
+    of each source the label says, and, where pixels are mixed by a mask that is not even, the mask: white is
+    the first picture.
 
-    Wide pages hold two blocks of methods, each under the sources. Methods that leave the pictures as they are
-    (vanilla) have no row. `pictures`: how many columns; as many as fit.
+    Where there is room, or there are many, the methods stand in two blocks, each under the sources. Methods that
+    leave the pictures as they are (vanilla) have no row. `pictures`: how many columns; as many as fit.
     """
     groups = [g for g in group(runs) if not _plain(_samples(g))]
     if not groups:
@@ -39,7 +40,7 @@ def samples(runs: Sequence[StoredRun], *, venue: str = "cvpr", columns: int = 1,
         _same_pairs(g, _samples(g), groups[0], first)
     marks = _marks([str(_samples(g).get("note", "")) for g in groups])
     with style.paper(venue, columns) as width:
-        blocks = 2 if width >= ROOMY and len(groups) > 1 else 1
+        blocks = 2 if len(groups) > (1 if width >= ROOMY else MANY) else 1
         number = min(pictures or int((width / blocks - LABEL_COLUMN) / SMALLEST_PICTURE), len(first["sources"]))
         own, other = first["sources"][:number], first["sources"][first["partner"][:number]]
         head = [style.GridRow("Picture A", _pictures(own)), style.GridRow("Picture B", _pictures(other))]
@@ -78,12 +79,13 @@ def _marks(notes: Sequence[str]) -> dict[str, str]:
 def _row(g: Group, stored: Mapping[str, Any], number: int, marks: Mapping[str, str]) -> style.GridRow:
     mark = marks.get(str(stored.get("note", "")), "")
     percent = [np.round(100 * w).astype(int) for w in stored["weight"][:number]]
-    masks = stored["mask"][:number, 0] if stored.get("mask") is not None else []
+    masks = stored["mask"][:number, 0] if stored.get("mask") is not None else np.empty((0, 1, 1))
+    even = len(masks) == 0 or np.ptp(masks, axis=(1, 2)).max() < 0.01  # as mixup's: the numbers say it all
     return style.GridRow(
         label=g.label + mark,
         pictures=_pictures(stored["mixed"][:number]),
         captions=[f"{own}:{other}" for own, other in percent],
-        small=list(masks),
+        small=[] if even else list(masks),
     )
 
 

@@ -22,7 +22,25 @@ from workbench.methods.saliencymix import SaliencyMix
 from workbench.methods.transmix import TransMix
 from workbench.methods.vanilla import Vanilla
 
-__all__ = ["METHODS", "Method", "Mixed", "Paper", "Parameter", "build", "describe", "soft_cross_entropy"]
+__all__ = [
+    "METHODS",
+    "AutoMix",
+    "CutMix",
+    "DecoupleMix",
+    "DeiT",
+    "ManifoldMix",
+    "Method",
+    "Mixed",
+    "Mixup",
+    "Paper",
+    "Parameter",
+    "SaliencyMix",
+    "TransMix",
+    "Vanilla",
+    "build",
+    "describe",
+    "soft_cross_entropy",
+]
 
 METHODS: dict[str, type[Method]] = {
     "vanilla": Vanilla,

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 EMA_WARMUP = 0.1
 """Share of the training during which the teacher's momentum stays at its first value."""
 
+GRID = 16
+"""Largest side of a mask before it is enlarged, and the paper's own (its nets have 8 to 16). Larger feature maps are
+averaged down to it: the attention's memory grows with the fourth power of this side."""
+
 
 @dataclass(eq=False)
 class AutoMix(Method):
@@ -102,7 +106,7 @@ class AutoMix(Method):
         drawn = [(pairs(draw.partner(n)), pair_weights(draw.lam(self.alpha, n, self.mode))) for _ in range(2)]
         source, weight, own_source, own_weight = send(x.device, *drawn[0], *drawn[1])
         with torch.no_grad():
-            features = self.teacher.features(x, self.tap or self.teacher.middle)
+            features = at_most(self.teacher.features(x, self.tap or self.teacher.middle), GRID)
             mask = enlarged(self._student_mask(features, source[:, 1], weight[:, 0]), x)
             mixed = mix_pair(x, source[:, 1], mask)
         own = Mixed(x, own_source, own_weight)
@@ -182,6 +186,11 @@ class MixBlock(nn.Module):
             scores = (query.transpose(1, 2) / math.sqrt(query.shape[1])) @ key
             shown = scores.softmax(2) @ value.transpose(1, 2)
             return torch.sigmoid(-shown).transpose(1, 2).unflatten(2, features.shape[2:])
+
+
+def at_most(features: Tensor, side: int) -> Tensor:
+    """(B, C, h, w) features with neither h nor w above `side`, averaged where they were larger."""
+    return F.adaptive_avg_pool2d(features, (min(features.shape[2], side), min(features.shape[3], side)))
 
 
 def enlarged(mask: Tensor, x: Tensor) -> Tensor:

@@ -149,17 +149,23 @@ class Method(nn.Module):
         if self.needs_net:
             raise UsageError(f"{type(self).__name__} looks into the net; call mix, predict and loss with one instead")
         check_batch(images, labels)
-        classes = labels.shape[1] if labels.dim() == 2 else self._classes(labels)
+        classes = self._classes(labels)
         draw = draw or Draw(int(torch.empty((), dtype=torch.int64).random_()))
         mixed = self.mix(images, labels, None, draw)
         target = mixed.soft_labels(labels, classes)
         return mixed.x, (1 - self.label_smoothing) * target + self.label_smoothing / classes
 
     def _classes(self, labels: Tensor) -> int:
-        """The number of classes that was given, or, with a warning, what the batch's labels suggest."""
+        """The number of classes: of soft labels, or as given, or, with a warning, what the batch's labels suggest."""
+        if labels.dim() == 2:
+            if self.num_classes not in (None, labels.shape[1]):
+                raise UsageError(f"soft labels must have num_classes={self.num_classes} columns, got {labels.shape[1]}")
+            return labels.shape[1]
         if self.num_classes is None:
             guess = int(labels.max()) + 1
-            warnings.warn(f"{type(self).__name__}: took {guess} classes from this batch; pass num_classes", stacklevel=3)
+            warnings.warn(
+                f"{type(self).__name__}: took {guess} classes from this batch; pass num_classes", stacklevel=5
+            )
             return guess
         if labels.device.type == "cpu" and int(labels.max()) >= self.num_classes:
             raise UsageError(f"labels must be below num_classes={self.num_classes}, got {int(labels.max())}")
@@ -173,6 +179,8 @@ def check_batch(images: Tensor, labels: Tensor) -> None:
         raise UsageError(f"images must be floating point (B, C, H, W), got {got}; divide uint8 images by 255")
     if len(labels) != len(images):
         raise UsageError(f"{len(images)} images but {len(labels)} labels")
+    if not len(images):
+        raise UsageError("a batch needs at least one image, got none")
     if labels.dim() == 2 and labels.is_floating_point():
         return
     if labels.dim() != 1 or labels.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):

@@ -44,7 +44,7 @@ class CutMix(Method):
         n, (height, width) = len(x), x.shape[2:]
         boxes = draw_boxes(draw, draw.lam(self.alpha, n, self.mode, self.prob), height, width, self.mode)
         lam = outside_share(boxes, height, width).astype(np.float32)
-        rows, columns = outside_box(boxes, np.arange(max(height, width)), height, width)
-        rows, columns, source, weight = send(x.device, rows, columns, pairs(draw.partner(n)), pair_weights(lam))
+        outside = outside_box(boxes, np.arange(max(height, width)), height, width)
+        rows, columns, source, weight = send(x.device, *outside, pairs(draw.partner(n)), pair_weights(lam))
         mask = box_mask(rows, columns, x.dtype)
         return Mixed(blend(x, source[:, 1], mask), source, weight, mask)

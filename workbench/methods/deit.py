@@ -49,11 +49,10 @@ class DeiT(Method):
         linear = draw.lam(self.mixup_alpha, n, self.mode)
         drawn = draw_boxes(draw, draw.lam(self.cutmix_alpha, n, self.mode), height, width, self.mode)
         lam = np.where(cut, outside_share(drawn, height, width), linear).astype(np.float32)
-        rows, columns = outside_box(drawn, np.arange(max(height, width)), height, width)
+        beside, above = outside_box(drawn, np.arange(max(height, width)), height, width)
         # A row of Mixup is a box over the whole image that lets lambda of the row itself through: no branch.
         mixup = ~cut[:, None, None, None]
-        rows = np.where(mixup, linear[:, None, None, None], rows)
-        columns = np.where(mixup, False, columns)
-        rows, columns, source, weight = send(x.device, rows, columns, pairs(draw.partner(n)), pair_weights(lam))
+        beside, above = np.where(mixup, linear[:, None, None, None], beside), np.where(mixup, False, above)
+        rows, columns, source, weight = send(x.device, beside, above, pairs(draw.partner(n)), pair_weights(lam))
         mask = box_mask(rows, columns, x.dtype)
         return Mixed(blend(x, source[:, 1], mask), source, weight, mask)

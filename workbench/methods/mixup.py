@@ -24,7 +24,9 @@ class Mixup(Method):
     (`mode="batch"` gives the published behaviour). Lambda is not folded to be at least one half.
     """
 
-    paper = Paper("mixup: Beyond Empirical Risk Minimization", "Zhang, Cisse, Dauphin, Lopez-Paz", "ICLR 2018", "1710.09412")
+    paper = Paper(
+        "mixup: Beyond Empirical Risk Minimization", "Zhang, Cisse, Dauphin, Lopez-Paz", "ICLR 2018", "1710.09412"
+    )
 
     alpha: Annotated[float, Range(0.05, 5)] = 1.0
     """Both parameters of the Beta distribution: small leaves images nearly unmixed, large mixes them half and half."""

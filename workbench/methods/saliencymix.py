@@ -36,8 +36,9 @@ class SaliencyMix(Method):
     The saliency is the fine-grained static one of OpenCV that the paper names. Where we differ from the reference code
     (afm-shahab-uddin/SaliencyMix): it passes OpenCV a normalised float image, which that function reads as bytes, so
     its boxes lie where chance puts them; and it takes one image's peak for the whole batch. Here every row has a true
-    peak, of its own partner; of several equal ones it is that of most contrast, where the code has the topmost. `mode="batch"` gives one lambda and one box a batch, around the peak of the first row's
-    partner. The label weight is the share that is left after the box was clipped to the image, as in CutMix.
+    peak, of its own partner; of several equal ones it is that of most contrast, where the code has the topmost.
+    `mode="batch"` gives one lambda and one box a batch, around the peak of the first row's partner. The label weight
+    is the share that is left after the box was clipped to the image, as in CutMix.
     """
 
     paper = Paper(
@@ -57,8 +58,8 @@ class SaliencyMix(Method):
 
     def mix(self, x: Tensor, y: Tensor, net: Net | None, draw: Draw) -> Mixed:
         n, (height, width) = len(x), x.shape[2:]
-        reach = box_reach(draw.lam(self.alpha, n, self.mode, self.prob), height, width)
-        reach, size, source = send(x.device, reach, np.array([height, width]), pairs(draw.partner(n)))
+        wished = box_reach(draw.lam(self.alpha, n, self.mode, self.prob), height, width)
+        reach, size, source = send(x.device, wished, np.array([height, width]), pairs(draw.partner(n)))
         partner = source[:, 1]
         centre = peak(take(x, partner if self.mode == "sample" else partner[:1])).expand(n, 2)
         boxes = boxes_around(centre, reach, size)

@@ -57,8 +57,7 @@ class TransMix(Method):
     def predict(self, net: Net, mixed: Mixed) -> tuple[Tensor, Mixed]:
         with net.attention() as probe:
             logits, mixed = self.base.predict(net, mixed)
-        mask = mixed.mask.float().expand(-1, -1, *mixed.x.shape[2:])
-        lam = (mixed.weight[:, 0] + attended_share(mask, probe.cls())) / 2
+        lam = (mixed.weight[:, 0] + attended_share(mixed.shares()[:, :1], probe.cls())) / 2
         return logits, dataclasses.replace(mixed, weight=pair_weights(lam))
 
     @torch.no_grad()

@@ -38,7 +38,7 @@ def stored(run: Path) -> list[Path]:
 
 def latest(run: Path) -> tuple[int, dict[str, Any] | None, list[str]]:
     """(epochs done, state, warnings): the newest checkpoint that is whole; (0, None, ...) if there is none."""
-    warnings = []
+    warnings: list[str] = []
     for path in stored(run):
         name = NAME.fullmatch(path.name)
         assert name is not None
