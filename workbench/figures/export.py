@@ -49,9 +49,7 @@ def report(name: str, runs: Sequence[StoredRun], out: Path | None) -> str:
         pd.concat([r.to_frame() for r in results]).to_csv(out / f"{name}.csv", index=False)
         for i, result in enumerate(results):
             stem = f"{name}-{runs[i].name}" if isinstance(found, list) else name
-            figure = result.plot().get_figure(root=True)
-            assert figure is not None
-            save(figure, out / stem)
+            save(style.page(result.plot()), out / stem)
     if len(results) == 1 and name == "compare":
         return tables.text(found)
     return pd.concat([r.summary() for r in results]).to_string(index=False, float_format=lambda v: f"{v:.4g}")

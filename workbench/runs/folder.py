@@ -35,7 +35,7 @@ def told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        advice = "what was stored before is whole; make room or choose another folder, then resume the run"
+        advice = "what was stored before is whole; make room or choose another folder, and run it again"
         raise RunFailed(f"can't write {path}: {error.strerror or error}; {advice}") from error
 
 
