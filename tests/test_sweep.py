@@ -23,8 +23,8 @@ def test_a_plan_is_methods_times_seeds() -> None:
     plan = Experiment("x", {"mixup": {"alpha": 0.3}, "cutmix": {}}, (0, 5), SETTINGS).configs()
     assert [(c.method, dict(c.params), c.seed) for c in plan] == [
         ("mixup", {"alpha": 0.3}, 0),
-        ("cutmix", {}, 0),
         ("mixup", {"alpha": 0.3}, 5),
+        ("cutmix", {}, 0),
         ("cutmix", {}, 5),
     ]
     assert all(c.size == 8 for c in plan)

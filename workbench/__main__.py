@@ -44,7 +44,7 @@ def _mapping(words: Sequence[str]) -> dict[str, Any]:
     return {key: parse_yaml(value, key) for key, value in (word.split("=", 1) for word in words)}
 
 
-def tour(out: Path = Path("out/tour"), jobs: int = 2, epochs: int = 6, notebook: bool = True) -> None:
+def tour(out: Path = Path("out/tour"), jobs: int = 2, epochs: int = 5, notebook: bool = True) -> None:
     """Train five methods on real images, compare them, look at them, export the figures: the main job, in minutes.
 
     Args:

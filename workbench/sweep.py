@@ -30,9 +30,9 @@ class Experiment:
     question: str = ""
 
     def configs(self) -> list[RunConfig]:
-        """One run's settings for every method and seed, the methods of one seed together."""
+        """One run's settings for every method and seed, in the order of the methods: list slow ones first."""
         base = from_dict(self.settings, f"experiment {self.name}")
-        pairs = [(seed, method) for seed in self.seeds for method in self.methods]
+        pairs = [(seed, method) for method in self.methods for seed in self.seeds]
         return [replace(base, method=m, params=dict(self.methods[m] or {}), seed=s) for s, m in pairs]
 
 

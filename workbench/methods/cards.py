@@ -6,7 +6,7 @@ import ast
 import inspect
 import itertools
 import textwrap
-from typing import get_args
+from typing import Literal, get_args, get_origin
 
 from workbench.config import choose
 from workbench.methods import METHODS, Parameter, describe
@@ -26,7 +26,7 @@ def card(key: str, full: bool = True) -> str:
 
 
 def _parameter(parameter: Parameter) -> str:
-    choices = " or ".join(map(repr, get_args(parameter.kind)))
+    choices = " or ".join(map(repr, get_args(parameter.kind) if get_origin(parameter.kind) is Literal else ()))
     bounds = f" ({parameter.bounds})" if parameter.bounds else f" ({choices})" if choices else ""
     return f"{parameter.name} = {parameter.default!r}{bounds}"
 

@@ -34,7 +34,8 @@ class DecoupleMix(Method):
     family: ClassVar[str] = "loss"
 
     base: Method = field(default_factory=CutMix)
-    """What mixes: any method of pairs, whole, by its key, or as a mapping with `method` and its parameters."""
+    """What mixes: any method of pairs, whole, by its key, or as a mapping with `method` and its parameters. Its label
+    smoothing is not used, this method's is."""
     eta: Annotated[float, Range(0, 10)] = 0.1
     """Weight of the regulariser."""
 

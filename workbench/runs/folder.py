@@ -75,7 +75,7 @@ def write_lines(path: Path, records: list[dict[str, Any]]) -> None:
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Write a compressed .npz atomically."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     write_bytes(path, buffer.getvalue())
 
 
