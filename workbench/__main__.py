@@ -85,7 +85,7 @@ def train_from(default: RunConfig) -> Callable[..., None]:
         """
         from workbench.runs import launch, run
 
-        if background or processes > 1:
+        if background or processes != 1:
             handle = launch(settings, root, name, data_root=data_root, processes=processes)
             if background:
                 print(f"training in the background: {handle.path}  (watch it with `workbench runs {root}`)")
@@ -99,6 +99,10 @@ def train_from(default: RunConfig) -> Callable[..., None]:
 
 
 def _tell(handle: Any) -> None:
+    from workbench.runs import is_main
+
+    if not is_main():
+        return
     result = handle.result
     protocols = {"median_last10": "median of the last 10 epochs", "best": "best epoch", "last": "last epoch"}
     protocol, images = protocols[result["score"]], result["test_images"]
@@ -130,10 +134,12 @@ def runs(root: Positional[Path] = Path("out")) -> None:
     if not found:
         raise UsageError(f"no runs below {root}; `workbench train` or `workbench tour` makes some")
     for handle in found:
-        history = handle.history
-        done = f"{len(history)}/{handle.config.epochs}"
-        accuracy = f"{handle.result['accuracy']:.2%}" if handle.state == "done" else ""
-        print(f"{handle.state:12s} {done:>9s} epochs {accuracy:>8s}  {handle.path}")
+        try:
+            done = f"{len(handle.history)}/{handle.config.epochs}"
+            accuracy = f"{handle.result['accuracy']:.2%}" if handle.state == "done" else ""
+            print(f"{handle.state:12s} {done:>9s} epochs {accuracy:>8s}  {handle.path}")
+        except UsageError as error:
+            print(f"{'unreadable':12s} {handle.path}: {error}")
 
 
 def sweep(experiment: Positional[Path], out: Path | None = None, jobs: int = 1) -> None:
@@ -193,11 +199,16 @@ def _find(paths: Sequence[Path]) -> list[Any]:
     """The finished runs in the given folders."""
     from workbench.runs import runs as find
 
-    found = [run for path in paths for run in find(path)]
-    finished = [run for run in found if run.state == "done"]
-    for run in found:
-        if run not in finished:
-            print(f"left out {run.path}: {run.state}", file=sys.stderr)
+    finished = []
+    for run in [run for path in paths for run in find(path)]:
+        try:
+            state = "done" if run.state == "done" and run.config else run.state
+        except UsageError as error:
+            state = str(error)
+        if state == "done":
+            finished.append(run)
+        else:
+            print(f"left out {run.path}: {state}", file=sys.stderr)
     if not finished:
         places = ", ".join(map(str, paths)) or "nowhere"
         raise UsageError(f"no finished run in {places}; `workbench runs` lists what there is")
@@ -290,10 +301,11 @@ def bench(
 
 def _default_settings(words: Sequence[str]) -> RunConfig:
     """The settings that a `--file` among the words holds, or the plain defaults."""
-    for option, value in itertools.pairwise(words):
-        if option in ("--file", "-f"):
-            return load_config(value)
-    return RunConfig()
+    files = [value for option, value in itertools.pairwise(words) if option in ("--file", "-f")]
+    files += [word.partition("=")[2] for word in words if word.startswith(("--file=", "-f="))]
+    if len(files) > 1:
+        raise UsageError(f"one settings file can be given, got {', '.join(files)}")
+    return load_config(files[0]) if files else RunConfig()
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -310,7 +322,7 @@ def main(args: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("interrupted; `workbench resume RUN` goes on from the last finished epoch", file=sys.stderr)
         sys.exit(130)
-    except (UsageError, RunFailed) as error:
+    except (UsageError, RunFailed, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
 

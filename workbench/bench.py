@@ -3,51 +3,107 @@
 from __future__ import annotations
 
 import statistics
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from workbench.config import RunConfig
+from workbench.config import RunConfig, UsageError, shown
+from workbench.data.batches import Batches
 from workbench.draw import Draw
 from workbench.methods import build
 from workbench.runs.environment import describe_environment
-from workbench.train import Training, assemble
+from workbench.runs.execute import Pulse
+from workbench.runs.folder import told, write_bytes
+from workbench.train import Training, assemble, fit
+from workbench.train.fit import OnStep
+from workbench.train.setup import make_optimizer
 
 MIXED = ("mixup", "cutmix")
 
 
-def bench_train(model: str = "resnet18", batch_size: int = 128, rounds: int = 5, out: str | Path = "out/bench") -> str:
+class Untested(Training):
+    """A training whose epochs end without a look at the test images, so that an epoch is the loop alone."""
+
+    def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((0, self.net.num_classes), np.float32), np.zeros(0, np.int64)
+
+
+def bench_train(
+    model: str = "resnet18", batch_size: int = 128, rounds: int = 5, out: str | Path = "out/bench", steps: int = 4
+) -> str:
     """What our loop costs over a bare PyTorch loop of the same net, data and precision, and mixing within a step.
 
-    Every round times one step of each, in turn, so that a machine that drifts slows all alike; the ratio is taken
-    within the round. Returns a table as text and writes `train.csv` with the machine's description.
+    Our loop is `fit` as a run has it: the loader, the record of the losses, the look for infinities, progress and
+    status file, deterministic algorithms. Only the evaluation is left out. Every round times an epoch of `steps`
+    steps of ours and as many bare ones, in turn, so that a machine that drifts slows all alike; the ratio is taken
+    within the round. What comes once an epoch is spread over few steps here, so a real run costs less. Returns a
+    table as text and writes `train.csv` with the machine's description.
     """
+    for name, value in {"batch_size": batch_size, "rounds": rounds, "steps": steps}.items():
+        if not isinstance(value, int) or value < 1:
+            raise UsageError(f"{name} must be a whole number from 1, got {shown(value)}")
     config = RunConfig(
-        method="vanilla", model=model, data="photos", size=32, batch_size=batch_size, epochs=1000, augment="none"
+        method="vanilla",
+        model=model,
+        data="photos",
+        size=32,
+        batch_size=batch_size,
+        epochs=rounds + 1,
+        augment="none",
     )
-    ours, bare = assemble(config), assemble(config)
-    device = ours.accelerator.device
-    x, y = next(iter(ours.train.epoch(0)))
-    timed: dict[str, Callable[[int], object]] = {
-        "bare loop": _bare_step(bare),
-        "our loop": _our_step(ours),
-        **{f"mixing: {name}": _mixing(name, x, y) for name in MIXED},
+    ours, bare = (_training(config, steps) for _ in range(2))
+    with told(Path(out)):
+        Path(out).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, tqdm(disable=True) as bar:
+        pulse = Pulse(Path(folder), config.epochs, steps, bar)
+        seconds = _measure(_timed(ours, bare, pulse), rounds, ours.accelerator.device)
+    table = _table(seconds, steps)
+    _write(table, Path(out), model, batch_size)
+    return _text(table, model, batch_size, ours.accelerator.device)
+
+
+def _training(config: RunConfig, steps: int) -> Untested:
+    """A training with epochs of so many steps, over as many images of the data set as they take."""
+    whole = assemble(config)
+    parts = {part.name: getattr(whole, part.name) for part in fields(whole) if part.init}
+    dataset = whole.train.dataset
+    rows = torch.arange(config.batch_size * steps) % len(dataset)  # a set too small is gone through again
+    device = whole.accelerator.device
+    parts["train"] = Batches(
+        dataset.subset(rows), config.batch_size, train=True, seed=config.seed, device=device, augment=config.augment
+    )
+    return Untested(**parts)
+
+
+def _timed(ours: Training, bare: Training, pulse: OnStep) -> dict[str, Callable[[int], object]]:
+    """What is timed, by name: each does the steps of one epoch, given the number of the round."""
+    x, y = ours.train.batch(0, 0)
+    steps = len(ours.train)
+    return {
+        "bare loop": _bare_epoch(bare),
+        "our loop": lambda index: _our_epoch(ours, index, pulse),
+        **{f"mixing: {name}": _mixing(name, x, y, steps) for name in MIXED},
     }
-    for step in timed.values():
-        step(0)
+
+
+def _measure(timed: Mapping[str, Callable[[int], object]], rounds: int, device: torch.device) -> dict[str, list[float]]:
+    """Seconds of each, a number a round. Round 0 warms up: a training's first steps run under the memory meter."""
+    for work in timed.values():
+        work(0)
     seconds: dict[str, list[float]] = {name: [] for name in timed}
     for index in tqdm(range(1, rounds + 1), desc="bench train", unit="round"):
         for name in timed if index % 2 else reversed(timed):
             seconds[name].append(_clock(timed[name], index, device))
-    table = _table(seconds)
-    _write(table, Path(out), model, batch_size)
-    return _text(table, model, batch_size, device)
+    return seconds
 
 
 def _clock(fn: Callable[[int], object], index: int, device: torch.device) -> float:
@@ -60,48 +116,40 @@ def _clock(fn: Callable[[int], object], index: int, device: torch.device) -> flo
     return time.perf_counter() - start
 
 
-def _bare_step(training: Training) -> Callable[[int], object]:
-    """What anybody would write: index, normalise, forward, backward, step."""
-    net, optimizer = training.net.train(), training.optimizer
-    images, labels = training.train.dataset.images, training.train.dataset.labels
-    images, labels = images.to(training.accelerator.device), labels.to(training.accelerator.device)
-    size, generator = training.config.batch_size, torch.Generator().manual_seed(0)
+def _bare_epoch(training: Training) -> Callable[[int], object]:
+    """What anybody would write: index, normalise, forward, backward, step. The optimiser is PyTorch's own, without
+    accelerate's wrapper."""
+    net, optimizer = training.net.train(), make_optimizer(training.net, training.config)
+    device, size = training.accelerator.device, training.config.batch_size
+    images, labels = training.train.dataset.images.to(device), training.train.dataset.labels.to(device)
+    generator = torch.Generator().manual_seed(0)
 
-    def step(index: int) -> None:
-        rows = torch.randperm(len(images), generator=generator)[:size].to(images.device)
-        loss = F.cross_entropy(net(images[rows].float() / 255), labels[rows])
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+    def epoch(index: int) -> None:
+        for rows in torch.randperm(len(images), generator=generator).to(device).split(size):
+            loss = F.cross_entropy(net(images[rows].float() / 255), labels[rows])
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
 
-    return step
-
-
-def _our_step(training: Training) -> Callable[[int], object]:
-    """One turn of the real loop: the loader's next batch and `Training.step`."""
-    training.objective.train()
-    batches = (
-        batch
-        for epoch in range(10**6)
-        for batch in training.train.epoch(epoch)
-        if len(batch[0]) == training.config.batch_size
-    )
-
-    def step(index: int) -> None:
-        x, y = next(batches)
-        training.step(x, y, 0, index % len(training.train))
-
-    return step
+    return epoch
 
 
-def _mixing(name: str, x: Tensor, y: Tensor) -> Callable[[int], object]:
+def _our_epoch(training: Training, index: int, pulse: OnStep) -> None:
+    """One epoch of the real loop. `fit` is closed after it, so that the bare loop has not its deterministic
+    algorithms."""
+    records = fit(training, index, pulse)
+    next(records)
+    records.close()
+
+
+def _mixing(name: str, x: Tensor, y: Tensor, steps: int) -> Callable[[int], object]:
     """Drawing and mixing alone."""
     method = build(name)
-    return lambda index: method.mix(x, y, None, Draw(0, 0, index))
+    return lambda index: [method.mix(x, y, None, Draw(0, index, step)) for step in range(steps)]
 
 
-def _table(seconds: dict[str, list[float]]) -> pd.DataFrame:
-    """Medians and ranges: milliseconds, and ratios to the step of the same round."""
+def _table(seconds: Mapping[str, list[float]], steps: int) -> pd.DataFrame:
+    """Medians and ranges: milliseconds a step, and ratios to the loop of the same round."""
     rows = []
     for name, times in seconds.items():
         against = "our loop" if name.startswith("mixing") else "bare loop"
@@ -109,12 +157,13 @@ def _table(seconds: dict[str, list[float]]) -> pd.DataFrame:
         rows.append(
             {
                 "what": name,
-                "milliseconds": 1000 * statistics.median(times),
+                "milliseconds": 1000 * statistics.median(times) / steps,
                 "of": against,
                 "ratio": statistics.median(ratios),
                 "lowest": min(ratios),
                 "highest": max(ratios),
                 "rounds": len(times),
+                "steps": steps,
             }
         )
     return pd.DataFrame(rows)
@@ -124,8 +173,7 @@ def _write(table: pd.DataFrame, out: Path, model: str, batch_size: int) -> None:
     machine = describe_environment()
     facts = {"model": model, "batch": batch_size, "torch": machine["packages"]["torch"], "cpu": machine["cpu"]}
     facts |= {"threads": machine["threads"], "gpu": "; ".join(machine["gpu"])}
-    out.mkdir(parents=True, exist_ok=True)
-    table.assign(**facts).to_csv(out / "train.csv", index=False)
+    write_bytes(out / "train.csv", table.assign(**facts).to_csv(index=False).encode())
 
 
 def _text(table: pd.DataFrame, model: str, batch_size: int, device: torch.device) -> str:
@@ -133,7 +181,7 @@ def _text(table: pd.DataFrame, model: str, batch_size: int, device: torch.device
     head = f"{model}, batch {batch_size} of 3x32x32, {device}, {threads} threads, torch {version}"
     lines = [
         f"{r.what:16s} {r.milliseconds:10.2f} ms   {r.ratio:8.4f} of {r.of}  "
-        f"({r.lowest:.4f} to {r.highest:.4f} in {r.rounds} rounds)"
+        f"({r.lowest:.4f} to {r.highest:.4f} in {r.rounds} rounds of {r.steps} steps)"
         for r in table.itertuples()
     ]
     return "\n".join([head, *lines])

@@ -15,8 +15,11 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from workbench.config import RunConfig, RunFailed, UsageError, from_dict, load_yaml, nearest
+from workbench.config import RunConfig, RunFailed, UsageError, from_dict, load_yaml, nearest, shown
 from workbench.runs import Run, prepare, resume
+from workbench.runs.folder import NAME
+
+FOLDER_NAME = "a text that begins with a letter or digit and goes on with these, '.', '_' or '-'; no slash, no '..'"
 
 
 @dataclass(frozen=True)
@@ -31,26 +34,61 @@ class Experiment:
 
     def configs(self) -> list[RunConfig]:
         """One run's settings for every method and seed, in the order of the methods: list slow ones first."""
-        base = from_dict(self.settings, f"experiment {self.name}")
+        base = from_dict(self.settings, "settings")
         pairs = [(seed, method) for method in self.methods for seed in self.seeds]
         return [replace(base, method=m, params=dict(self.methods[m] or {}), seed=s) for s, m in pairs]
 
 
 def load_experiment(path: str | Path) -> Experiment:
-    """An experiment from YAML: keys methods (a list, or a mapping to parameters), seeds, settings, question."""
+    """An experiment from YAML: keys methods (a list, or a mapping to parameters), seeds, settings, name, question.
+
+    Every mistake in it is a UsageError that names the file.
+    """
     values = load_yaml(path)
     if not isinstance(values, dict) or "methods" not in values:
         raise UsageError(f"{path}: expected a mapping with the key 'methods'")
     known = {"name", "methods", "seeds", "settings", "question"}
     for key in values:
         if key not in known:
-            raise UsageError(f"{path}: unknown key {key!r}{nearest(str(key), known)}")
-    methods = values["methods"]
-    if isinstance(methods, list):
-        methods = {method: {} for method in methods}
-    seeds = tuple(values.get("seeds", (0,)))
-    name = values.get("name", Path(path).stem)
-    return Experiment(name, methods, seeds, values.get("settings", {}), values.get("question", ""))
+            raise UsageError(f"{path}: unknown key {shown(key)}{nearest(str(key), known)}")
+    try:
+        experiment = _experiment({"name": Path(path).stem, **values})
+        experiment.configs()
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+    return experiment
+
+
+def _experiment(values: Mapping[str, Any]) -> Experiment:
+    name, question, settings = values["name"], values.get("question", ""), values.get("settings", {})
+    _expect(isinstance(name, str) and NAME.fullmatch(name) and ".." not in name, "name", FOLDER_NAME, name)
+    _expect(isinstance(question, str), "question", "a text", question)
+    _expect(isinstance(settings, dict), "settings", "a mapping of run settings", settings)
+    twice = sorted({"method", "params", "seed"} & {str(key) for key in settings})
+    _expect(not twice, "settings", "what all runs share; methods and seeds have keys of their own", twice)
+    return Experiment(name, _methods(values["methods"]), _seeds(values.get("seeds", [0])), settings, question)
+
+
+def _methods(given: Any) -> dict[str, Mapping[str, Any]]:
+    """Parameters by method, from a list of methods or a mapping."""
+    pairs = [(key, {}) for key in given] if isinstance(given, list) else given
+    pairs = list(pairs.items()) if isinstance(pairs, dict) else pairs
+    fits = isinstance(pairs, list) and all(isinstance(k, str) and isinstance(v, dict | None) for k, v in pairs)
+    expected = "one or more different methods, as a list or as a mapping to their parameters"
+    _expect(fits and pairs and len({key for key, _ in pairs}) == len(pairs), "methods", expected, given)
+    return {key: params or {} for key, params in pairs}
+
+
+def _seeds(given: Any) -> tuple[int, ...]:
+    fits = isinstance(given, list) and all(type(seed) is int for seed in given)
+    expected = "a list of one or more different whole numbers, such as [0, 1, 2]"
+    _expect(fits and given and len(set(given)) == len(given), "seeds", expected, given)
+    return tuple(given)
+
+
+def _expect(fits: object, key: str, expected: str, got: object) -> None:
+    if not fits:
+        raise UsageError(f"{key} must be {expected}, got {shown(got)}")
 
 
 def sweep(configs: Sequence[RunConfig], root: str | Path, jobs: int = 1, progress: bool = True) -> list[Run]:
@@ -59,11 +97,11 @@ def sweep(configs: Sequence[RunConfig], root: str | Path, jobs: int = 1, progres
     Finished runs are left as they are and interrupted ones go on. A run that fails does not stop the others; the
     failures are told together at the end.
     """
+    _expect(isinstance(jobs, int) and jobs >= 1, "jobs", "a whole number from 1", jobs)
     paths = [prepare(config, root) for config in configs]
     handles = [Run(path) for path in paths]
-    threads = max(1, (os.cpu_count() or 1) // jobs)
     context = multiprocessing.get_context("spawn")  # a forked child of a process that used threads can hang
-    with ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool:
+    with ProcessPoolExecutor(jobs, context, _start_worker, (_threads(jobs),)) as pool:
         futures = [pool.submit(_work, path) for path in paths if Run(path).state != "done"]
         try:
             _watch(handles, futures, progress)
@@ -72,6 +110,15 @@ def sweep(configs: Sequence[RunConfig], root: str | Path, jobs: int = 1, progres
             raise
     _tell_failures(futures)
     return handles
+
+
+def _threads(jobs: int) -> int:
+    """Threads of each of `jobs` trainings: their share of the cores this process may use (a container or a batch
+    system can grant fewer than the machine has), and no more than OMP_NUM_THREADS asks for."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = max(1, cores // jobs)
+    wished = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # a list counts by levels of nesting
+    return min(share, int(wished)) if wished.isdecimal() and int(wished) else share
 
 
 def _start_worker(threads: int) -> None:

@@ -105,6 +105,7 @@ def _last_screen(runs: Sequence[Run], files: Sequence[Path], out: Path, seconds:
     """The table, what was made and where, and what to open next."""
     width = min(shutil.get_terminal_size().columns, 100)
     listed = "\n".join(f"  {file}" for file in files)
+    pages = [file for file in files if file.suffix == ".html"]
     return "\n".join(
         [
             "=" * width,
@@ -114,7 +115,7 @@ def _last_screen(runs: Sequence[Run], files: Sequence[Path], out: Path, seconds:
             listed,
             "",
             "Next:",
-            f"  open {out / '00_tour.html'} in a browser: the same story, with the pictures",
+            *(f"  open {page} in a browser: the same story, with the pictures" for page in pages),
             "  make lab                              the notebook itself, to change and run again",
             "  workbench train --method cutmix --data cifar10 --model resnet18 --epochs 200",
             "  workbench mix --method cutmix --images A.jpg B.jpg --lam 0.6 --out mixed.png",

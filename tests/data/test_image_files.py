@@ -192,7 +192,7 @@ def test_damaged_images_are_named_and_refused(tmp_path: Path, resident: bool) ->
         load(f"folder:{root}", "train", size=8)
     text = str(caught.value)
     assert "b/1.png is damaged" in text and "a/2.png is damaged or no image (not a format" in text
-    assert text.endswith("mend or delete it, or load with damaged='skip'") and "\n" not in text
+    assert text.endswith("or leave damaged files out: damaged='skip' (--damaged skip)") and "\n" not in text
     load(f"folder:{root}", "test", size=8)
 
 

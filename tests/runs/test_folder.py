@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import torch
 import yaml
 
 from workbench.config import RunConfig, RunFailed, UsageError
-from workbench.runs import Run, checkpoint, prepare, resume, run, runs, score
+from workbench.runs import Run, checkpoint, launch, prepare, resume, run, runs, score
 from workbench.runs.folder import folder, is_locked, locked, read_arrays, write_bytes, write_json
 
 CONFIG = RunConfig(method="mixup", data="digits", model="resnet8", epochs=1, size=8, batch_size=256, device="cpu")
@@ -146,8 +148,57 @@ def test_an_old_run_folder_is_read_with_defaults(finished: Run, tmp_path: Path) 
     (old / "config.yaml").write_text(yaml.safe_dump(kept))
     assert Run(old).config == CONFIG
     assert Run(old).state == "waiting"
-    with pytest.raises(UsageError, match="no result yet"):
+    with pytest.raises(UsageError, match="no whole result: it is waiting"):
         _ = Run(old).result
+
+
+@pytest.fixture
+def copied(finished: Run, tmp_path: Path) -> Run:
+    return Run(shutil.copytree(finished.path, tmp_path / "copied"))
+
+
+@pytest.mark.parametrize("file", ["result.json", "weights.safetensors", "predictions.npz", "samples.npz"])
+def test_what_is_missing_is_made_again_without_training(file: str, copied: Run, finished: Run) -> None:
+    (copied.path / file).unlink()
+    assert copied.state == "interrupted"
+    resume(copied.path, progress=False)
+    assert copied.state == "done"
+    np.testing.assert_array_equal(copied.predictions()[0], finished.predictions()[0])
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "read"),
+    [
+        ("history.jsonl", b'{"epoch": 1', lambda run: run.history),
+        ("predictions.npz", b"PK", lambda run: run.predictions()),
+        ("samples.npz", b"", lambda run: run.samples()),
+        ("result.json", b'{"accuracy": 0.5}', lambda run: run.result),
+        ("result.json", b"{", lambda run: run.result),
+    ],
+)
+def test_a_damaged_file_is_named_in_one_line(file: str, content: bytes, read: Callable, copied: Run) -> None:
+    (copied.path / file).write_bytes(content)
+    with pytest.raises(UsageError, match="resume") as caught:
+        read(copied)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_foreign_checkpoint_is_told(copied: Run) -> None:
+    (copied.path / "result.json").unlink()
+    for own in checkpoint.stored(copied.path):
+        own.unlink()
+    checkpoint.save(copied.path, 1, {"net": {}, "records": []})
+    with pytest.raises(UsageError, match="does not fit these settings"):
+        resume(copied.path, progress=False)
+
+
+def test_a_launched_process_that_never_begins_is_noticed(tmp_path: Path) -> None:
+    config = replace(CONFIG, data=f"folder:{tmp_path / 'gone'}")
+    handle = launch(config, tmp_path)
+    with pytest.raises(RunFailed, match=r"failed: .*gone"):
+        handle.wait(timeout=120, progress=False)
+    with pytest.raises(UsageError, match="1 or more"):
+        launch(CONFIG, tmp_path, processes=0)
 
 
 def test_listing(finished: Run, tmp_path: Path) -> None:

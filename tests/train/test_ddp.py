@@ -12,8 +12,9 @@ import pytest
 import torch
 import yaml
 
+from workbench.__main__ import main
 from workbench.config import RunConfig, to_dict
-from workbench.runs import Run, launch
+from workbench.runs import runs
 from workbench.train import assemble
 
 TINY_VIT = {"depth": 1, "embed_dim": 24, "num_heads": 3}
@@ -29,6 +30,9 @@ CONFIG = RunConfig(
     augment="none",
     device="cpu",
 )
+
+
+WORDS = ["train", "--data", "digits", "--model", "resnet8", "--size", "8", "--no-progress"]
 
 
 def in_two_processes(config: RunConfig, out: Path) -> dict:
@@ -66,8 +70,46 @@ def test_learned_methods_stay_in_step(method: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_launch_with_two_processes(tmp_path: Path) -> None:
-    handle = launch(replace(CONFIG, method="mixup"), tmp_path, processes=2)
-    handle.wait(timeout=240, progress=False)
-    assert Run(handle.path).state == "done"
-    assert handle.result["epochs"] == 1
+def test_two_processes_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "train",
+        "--data",
+        "digits",
+        "--model",
+        "resnet8",
+        "--size",
+        "8",
+        "--epochs",
+        "2",
+        "--processes",
+        "2",
+        "--no-progress",
+    ]
+    main([*words, "--root", str(tmp_path)])
+    (handle,) = runs(tmp_path)
+    assert handle.state == "done" and len(handle.history) == 2
+    assert "accuracy" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_torchrun_of_a_new_run(tmp_path: Path) -> None:
+    """As the README has it: every process is handed the same command, and only one makes the folder and prints."""
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
+    words = [
+        "workbench",
+        "train",
+        "--data",
+        "digits",
+        "--model",
+        "resnet8",
+        "--size",
+        "8",
+        "--epochs",
+        "1",
+        "--no-progress",
+        "--root",
+    ]
+    done = subprocess.run([*start, *words, str(tmp_path)], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("accuracy") == 1
+    assert runs(tmp_path)[0].state == "done"

@@ -22,7 +22,7 @@ from workbench.config import UsageError
 # What Pillow raises for a file that it can't read: it depends on the format and on where the damage is.
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 TAIL = 32  # bytes at the end of a JPEG in which its end marker is looked for
-MEND = "mend or delete it, or load with damaged='skip'"
+MEND = "mend or delete it, or leave damaged files out: damaged='skip' (--damaged skip)"
 BLOCK = 16  # files a thread takes at a time
 
 

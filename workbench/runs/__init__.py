@@ -13,7 +13,7 @@ status.json, log.txt  signs of life
 
 from __future__ import annotations
 
-from workbench.runs.execute import ROOT, launch, prepare, resume, run, score
+from workbench.runs.execute import ROOT, is_main, launch, prepare, resume, run, score
 from workbench.runs.handle import Run, runs
 
-__all__ = ["ROOT", "Run", "launch", "prepare", "resume", "run", "runs", "score"]
+__all__ = ["ROOT", "Run", "is_main", "launch", "prepare", "resume", "run", "runs", "score"]

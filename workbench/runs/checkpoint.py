@@ -45,12 +45,14 @@ def latest(run: Path) -> tuple[int, dict[str, Any] | None, list[str]]:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest()[:16] == name[2]:
             return int(name[1]), _read(path, content), warnings
-        warnings.append(f"checkpoint {path.name} is damaged; going back to the one before")
+        warnings.append(f"checkpoint {path.name} is damaged; it is left out")
+    if warnings:
+        warnings.append("no whole checkpoint is left; training begins again")
     return 0, None, warnings
 
 
 def _read(path: Path, content: bytes) -> dict[str, Any]:
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise UsageError(f"{path} holds more than tensors and plain values; it is not loaded") from None
+    except (pickle.UnpicklingError, EOFError, RuntimeError):
+        raise UsageError(f"{path} holds more than tensors and plain values, or less; it is not loaded") from None

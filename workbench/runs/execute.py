@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from workbench.runs.folder import (
     write_json,
     write_lines,
 )
-from workbench.runs.handle import Run
+from workbench.runs.handle import LAUNCHED, Run
 from workbench.runs.samples import sample_arrays
 from workbench.runs.weights import save_method, save_net
 from workbench.train import Diverged, Training, assemble, check, fit
@@ -47,16 +47,27 @@ def run(
 
     A run that is there already is not trained again, an unfinished one with the same settings goes on where it was.
     """
-    path = folder(root, name or config.run_id)
+    path = _place(config, root, name)
     if (path / "config.yaml").exists():
         return resume(prepare(config, root, name), data_root=data_root, progress=progress)
     training = assemble(config, data_root)  # first, so that a mistake leaves no folder behind
-    return _carry_out(Run(prepare(config, root, name)), training, progress)
+    if is_main():
+        prepare(config, root, name)
+    return _carry_out(path, lambda: training, progress)
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes and prints, of those that torchrun started."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def _place(config: RunConfig, root: str | Path, name: str | None) -> Path:
+    return folder(root, config.run_id if name is None else name)
 
 
 def prepare(config: RunConfig, root: str | Path = ROOT, name: str | None = None) -> Path:
     """Make the run folder with its settings; mistakes in them are told before anything is written."""
-    path = folder(root, name or config.run_id)
+    path = _place(config, root, name)
     if (path / "config.yaml").exists():
         if Run(path).config != config:
             raise UsageError(f"{path} holds a run with other settings; choose another name or folder")
@@ -73,41 +84,43 @@ def resume(path: str | Path, *, data_root: str | None = None, progress: bool = T
     handle = Run(path)
     if handle.state == "done":
         return handle
-    return _carry_out(handle, assemble(handle.config, data_root), progress)
+    return _carry_out(handle.path, lambda: assemble(handle.config, data_root), progress)
 
 
-def _carry_out(handle: Run, training: Training, progress: bool) -> Run:
-    """Train from where the run folder stands; only the main process writes, and only one at a time."""
-    if not training.is_main:
-        return _follow(handle, training)
-    with locked(handle.path), _reporting(handle.path):
-        _train(handle, training, progress)
-    return handle
+def _carry_out(path: Path, make: Callable[[], Training], progress: bool) -> Run:
+    """Train from where the run folder stands; only the main process writes, and only one main process at a time."""
+    if is_main():
+        with locked(path), _reporting(path):
+            training = make()
+            _train(Run(path), training, progress)
+    else:
+        training = make()
+        start, _ = _restore(path, training)
+        for _record in fit(training, start):
+            pass
+    training.accelerator.wait_for_everyone()
+    return Run(path)
 
 
-def _follow(handle: Run, training: Training) -> Run:
-    """The part of the processes that only compute: the same steps, nothing written."""
-    start, _ = _restore(handle, training)
-    for _record in fit(training, start):
-        pass
-    return handle
-
-
-def _restore(handle: Run, training: Training) -> tuple[int, list[dict[str, Any]]]:
+def _restore(path: Path, training: Training) -> tuple[int, list[dict[str, Any]]]:
     """(epochs done, their records) after loading the last whole checkpoint into the training."""
-    done, state, notes = checkpoint.latest(handle.path)
-    for note in notes:
+    done, state, notes = checkpoint.latest(path)
+    for note in notes if is_main() else []:
         print(f"warning: {note}", file=sys.stderr)
     if state is None:
         return 0, []
-    training.load_state(state, done * len(training.train))
-    return done, state["records"]
+    try:
+        training.load_state(state, done * len(training.train))
+        return done, state["records"]
+    except (KeyError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(f"the checkpoint in {path} does not fit these settings or this version: {reason}") from error
 
 
 def _train(handle: Run, training: Training, progress: bool) -> None:
     """The loop of the writing process: an epoch, then its record and a checkpoint."""
     path, config = handle.path, handle.config
-    start, records = _restore(handle, training)
+    start, records = _restore(path, training)
     write_json(path / "environment.json", describe_environment())
     write_lines(path / "history.jsonl", records)
     with _bar(config, len(training.train), start, progress) as bar:
@@ -149,7 +162,8 @@ class Pulse:
 def write_status(path: Path, state: str, **more: Any) -> None:
     """Leave a sign of life in the run folder."""
     host = os.uname().nodename
-    write_json(path / "status.json", {"state": state, "pid": os.getpid(), "host": host, "updated": time.time(), **more})
+    sign = {"state": state, "pid": os.getpid(), "host": host, "updated": time.time()}
+    write_json(path / "status.json", sign | more)
 
 
 @contextmanager
@@ -224,12 +238,20 @@ def launch(
 
     `processes` > 1 trains in as many processes together (torchrun), one a GPU.
     """
+    if processes < 1:
+        raise UsageError(f"processes must be 1 or more, got {processes}")
     path = prepare(config, root, name)
     python = [sys.executable, "-m"]
     starter = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"] if processes > 1 else []
     command = [*python, *starter, "workbench", "resume", str(path), "--no-progress"]
     if data_root:
         command += ["--data-root", str(data_root)]
-    with open(path / "log.txt", "ab") as log:
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-    return Run(path)
+    handle = Run(path)
+    if handle.state in ("done", "running"):
+        return handle
+    with told(path), open(path / "log.txt", "ab") as log:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    LAUNCHED[child.pid] = child
+    message = f"ended before it began; see {path / 'log.txt'}"
+    write_status(path, "starting", pid=child.pid, message=message)
+    return handle

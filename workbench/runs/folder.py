@@ -8,6 +8,8 @@ import json
 import os
 import re
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,8 +83,13 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz; pickled objects are refused."""
-    with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UsageError(
+            f"{path} is damaged or no archive of plain arrays ({error}); delete it and resume the run"
+        ) from None
 
 
 def read_json(path: Path) -> dict[str, Any]:

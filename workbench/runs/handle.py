@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,27 @@ if TYPE_CHECKING:
 
     from workbench.methods import Method
     from workbench.models import Net
+
+
+COMPLETE = ("result.json", "weights.safetensors", "predictions.npz", "samples.npz")
+REQUIRED = ("accuracy", "score", "test_images", "classes")
+MEND = "`workbench resume {}` makes what is missing"
+
+LAUNCHED: dict[int, subprocess.Popen[bytes]] = {}
+"""Processes that this one started; one that ended stays in the system's table until it is asked for."""
+
+
+def is_alive(pid: object) -> bool:
+    """Whether a process of this machine still runs."""
+    if not isinstance(pid, int):
+        return False
+    if pid in LAUNCHED:
+        return LAUNCHED[pid].poll() is None
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -55,15 +77,18 @@ class Run:
         import pandas as pd
 
         path = self.path / "history.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return pd.DataFrame([json.loads(line) for line in lines])
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            return pd.DataFrame([json.loads(line) for line in lines])
+        except ValueError:
+            raise UsageError(f"{path} is damaged; delete it: {MEND.format(self.path)}") from None
 
     @property
     def result(self) -> dict[str, Any]:
         """The finished run's numbers; a UsageError if it is not finished."""
         result = read_json(self.path / "result.json")
-        if not result:
-            raise UsageError(f"run {self.name} has no result yet: it is {self.state}")
+        if not all(key in result for key in REQUIRED):
+            raise UsageError(f"run {self.name} has no whole result: it is {self.state}; {MEND.format(self.path)}")
         return result
 
     @property
@@ -73,13 +98,21 @@ class Run:
 
     @property
     def state(self) -> str:
-        """waiting (never started), running, done, failed, or interrupted (it can be resumed)."""
-        if (self.path / "result.json").exists():
-            return "done"
+        """waiting (to begin), running, done, failed, or interrupted (it can be resumed)."""
         if is_locked(self.path):
             return "running"
-        last = self.status.get("state", "waiting")
+        if self._is_complete():
+            return "done"
+        status = self.status
+        last = status.get("state", "waiting")
+        if last == "starting":
+            return "waiting" if is_alive(status.get("pid")) else "failed"
         return last if last in ("failed", "waiting") else "interrupted"
+
+    def _is_complete(self) -> bool:
+        """Whether everything is there that a finished run leaves; what is missing is made again by resuming."""
+        result = read_json(self.path / "result.json")
+        return all(key in result for key in REQUIRED) and all((self.path / file).exists() for file in COMPLETE)
 
     def predictions(self) -> tuple[np.ndarray, np.ndarray]:
         """(N, classes) float32 logits and (N,) int64 labels of the test images."""
@@ -92,7 +125,7 @@ class Run:
 
     def _arrays(self, file: str) -> dict[str, np.ndarray]:
         if not (self.path / file).exists():
-            raise UsageError(f"run {self.name} has no {file}: it is {self.state}")
+            raise UsageError(f"run {self.name} has no {file}: it is {self.state}; {MEND.format(self.path)}")
         return read_arrays(self.path / file)
 
     def net(self) -> Net:
@@ -138,5 +171,5 @@ class Run:
 
 
 def runs(root: str | Path = "out/runs") -> list[Run]:
-    """All runs below a folder, at any depth, by name; runs that can't be read are left out by `config.yaml` alone."""
+    """All runs below a folder, at any depth, by name: every folder with a `config.yaml`."""
     return [Run(path.parent) for path in sorted(Path(root).rglob("config.yaml"))]

@@ -121,9 +121,10 @@ class Training:
         return tensor_bytes([*self.objective.parameters(), *self.objective.buffers(), *state])
 
     def _refuse_divergence(self, losses: Tensor, epoch: int) -> None:
-        bad = (~torch.isfinite(losses)).nonzero()
-        if len(bad):
-            self._diverged(f"the loss became {float(losses[bad[0]])}", epoch + 1, int(bad[0]) + 1)
+        bad = ~torch.isfinite(losses)
+        if float(self.accelerator.reduce(bad.sum().float(), "sum")):  # so that all processes stop together
+            step = int(bad.nonzero()[0]) if bool(bad.any()) else len(losses) - 1
+            self._diverged(f"the loss became {float(losses[step])}", epoch + 1, step + 1)
 
     def _refuse_broken_weights(self, record: dict[str, Any]) -> None:
         """The last step of an epoch can break the weights after a loss that was still finite; such weights must not

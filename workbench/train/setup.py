@@ -48,7 +48,7 @@ def make_accelerator(config: RunConfig, learns: bool = False) -> Accelerator:
     if processes == 1:
         AcceleratorState._reset_state(reset_partial_state=True)  # a second run of this process may differ in precision
     accelerator = Accelerator(
-        cpu=config.device == "cpu" or None,
+        cpu=config.device == "cpu" or (config.device == "auto" and not torch.accelerator.is_available()),
         mixed_precision="no" if config.precision == "fp32" else config.precision,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=learns)],
     )
@@ -93,7 +93,7 @@ def make_schedule(optimizer: torch.optim.Optimizer, config: RunConfig, steps: in
     warmup = min(round(config.warmup_epochs * steps), total - 1)
     return CosineLRScheduler(
         optimizer,
-        t_initial=max(total - warmup, 1),
+        t_initial=max(total - warmup, 2),  # timm warns of 1
         lr_min=config.lr if config.schedule == "constant" else config.min_lr,
         warmup_t=warmup,
         warmup_lr_init=config.lr / 100,
