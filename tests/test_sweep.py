@@ -14,7 +14,7 @@ import pytest
 from workbench.config import RunConfig, RunFailed, UsageError
 from workbench.runs import Run, runs
 from workbench.runs.folder import is_locked
-from workbench.sweep import Experiment, load_experiment, sweep
+from workbench.sweep import Experiment, _threads, load_experiment, sweep
 
 SETTINGS = {"data": "digits", "model": "resnet8", "size": 8, "epochs": 1, "batch_size": 512, "device": "cpu"}
 
@@ -46,12 +46,63 @@ def test_the_experiments_of_the_repository_load() -> None:
         ("methods: [mixup]\nsettings: {epoch: 3}", "did you mean 'epochs'"),
         ("methods: [mixup\n", "not YAML"),
         ("methods: !!python/object/apply:os.getpid []", "not YAML"),
+        ("methods: mixup", "methods must be one or more different methods.*got 'mixup'"),
+        ("methods: []", "methods must be"),
+        ("methods: {}", "methods must be"),
+        ("methods:", "methods must be"),
+        ("methods: [{mixup: {alpha: 1}}]", "methods must be"),
+        ("methods: [mixup, mixup]", "methods must be"),
+        ("methods: {mixup: 0.5}", "methods must be"),
+        ("methods: {mixup: [alpha]}", "methods must be"),
+        ("methods: [mixup]\nseeds: 3", "seeds must be a list of one or more different whole numbers.*got 3"),
+        ("methods: [mixup]\nseeds: []", "seeds must be"),
+        ("methods: [mixup]\nseeds: '12'", "seeds must be"),
+        ("methods: [mixup]\nseeds: [0.5]", "seeds must be"),
+        ("methods: [mixup]\nseeds: [true]", "seeds must be"),
+        ("methods: [mixup]\nseeds: [1, 1]", "seeds must be"),
+        ("methods: [mixup]\nseeds: [-1]", "seed must be a whole number from 0"),
+        ("methods: [mixup]\nsettings: [epochs]", "settings must be a mapping"),
+        ("methods: [mixup]\nsettings: {seed: 3}", "settings must be what all runs share.*'seed'"),
+        ("methods: [mixup]\nsettings: {epochs: many}", "epochs must be a whole number.*got 'many'"),
+        ("methods: [mixup]\nname: ../elsewhere", "name must be a text that begins"),
+        ("methods: [mixup]\nname: 3", "name must be a text that begins"),
+        ("methods: [mixup]\nquestion: [why]", "question must be a text"),
     ],
 )
 def test_mistakes_in_an_experiment(text: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "e.yaml").write_text(text)
-    with pytest.raises(UsageError, match=message):
-        load_experiment(tmp_path / "e.yaml").configs()
+    path = tmp_path / "e.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message) as caught:
+        load_experiment(path)
+    assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
+def test_a_method_without_parameters_may_stand_with_nothing_behind_it(tmp_path: Path) -> None:
+    (tmp_path / "e.yaml").write_text("methods:\n  vanilla:\n  mixup: {alpha: 0.5}\n")
+    experiment = load_experiment(tmp_path / "e.yaml")
+    assert experiment.name == "e" and experiment.methods == {"vanilla": {}, "mixup": {"alpha": 0.5}}
+
+
+@pytest.mark.parametrize("jobs", [0, -1, 1.5])
+def test_no_job_at_all_is_refused_before_anything_is_written(jobs: int, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="jobs must be a whole number from 1"):
+        sweep(Experiment("x", {"mixup": {}}, (0,), SETTINGS).configs(), tmp_path / "runs", jobs)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "wished", "threads"),
+    [(1, None, 6), (2, None, 3), (4, None, 1), (9, None, 1), (1, "2", 2), (4, "2", 1), (1, "4,2", 4), (1, "no", 6)],
+)
+def test_threads_are_shared_out_within_what_is_granted(
+    jobs: int, wished: str | None, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if wished is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", wished)
+    assert _threads(jobs) == threads
 
 
 @pytest.mark.slow

@@ -5,9 +5,11 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -101,7 +103,7 @@ def _measure(timed: Mapping[str, Callable[[int], object]], rounds: int, device: 
         work(0)
     seconds: dict[str, list[float]] = {name: [] for name in timed}
     for index in tqdm(range(1, rounds + 1), desc="bench train", unit="round"):
-        for name in timed if index % 2 else reversed(timed):
+        for name in timed if index % 2 else reversed(list(timed)):
             seconds[name].append(_clock(timed[name], index, device))
     return seconds
 
@@ -137,9 +139,8 @@ def _bare_epoch(training: Training) -> Callable[[int], object]:
 def _our_epoch(training: Training, index: int, pulse: OnStep) -> None:
     """One epoch of the real loop. `fit` is closed after it, so that the bare loop has not its deterministic
     algorithms."""
-    records = fit(training, index, pulse)
-    next(records)
-    records.close()
+    with closing(cast("Generator[dict[str, Any], None, None]", fit(training, index, pulse))) as records:
+        next(records)
 
 
 def _mixing(name: str, x: Tensor, y: Tensor, steps: int) -> Callable[[int], object]:
