@@ -105,6 +105,13 @@ def test_threads_are_shared_out_within_what_is_granted(
     assert _threads(jobs) == threads
 
 
+def test_a_mistake_late_in_the_list_leaves_no_folder(tmp_path: Path) -> None:
+    configs = Experiment("x", {"mixup": {}, "cutmxi": {}}, (0,), SETTINGS).configs()
+    with pytest.raises(UsageError, match="did you mean 'cutmix'"):
+        sweep(configs, tmp_path / "runs", progress=False)
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.slow
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     plan = Experiment("x", {"mixup": {}}, (0,), SETTINGS).configs()

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from workbench.config import RunConfig, RunFailed, UsageError, from_dict, load_yaml, nearest, shown
 from workbench.runs import Run, prepare, resume
+from workbench.train import check
 from workbench.runs.folder import NAME
 
 FOLDER_NAME = "a text that begins with a letter or digit and goes on with these, '.', '_' or '-'; no slash, no '..'"
@@ -98,6 +99,8 @@ def sweep(configs: Sequence[RunConfig], root: str | Path, jobs: int = 1, progres
     failures are told together at the end.
     """
     _expect(isinstance(jobs, int) and jobs >= 1, "jobs", "a whole number from 1", jobs)
+    for config in configs:
+        check(config)  # all of them, before the first folder is made
     paths = [prepare(config, root) for config in configs]
     handles = [Run(path) for path in paths]
     context = multiprocessing.get_context("spawn")  # a forked child of a process that used threads can hang
