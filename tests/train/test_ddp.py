@@ -32,7 +32,7 @@ CONFIG = RunConfig(
 )
 
 
-WORDS = ["train", "--data", "digits", "--model", "resnet8", "--size", "8", "--no-progress"]
+SMALLEST = ["train", "--data", "digits", "--model", "resnet8", "--size", "8", "--no-progress"]
 
 
 def in_two_processes(config: RunConfig, out: Path) -> dict:
@@ -71,20 +71,7 @@ def test_learned_methods_stay_in_step(method: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [
-        "train",
-        "--data",
-        "digits",
-        "--model",
-        "resnet8",
-        "--size",
-        "8",
-        "--epochs",
-        "2",
-        "--processes",
-        "2",
-        "--no-progress",
-    ]
+    words = [*SMALLEST, "--epochs", "2", "--processes", "2"]
     main([*words, "--root", str(tmp_path)])
     (handle,) = runs(tmp_path)
     assert handle.state == "done" and len(handle.history) == 2
@@ -95,20 +82,7 @@ def test_two_processes_from_the_command_line(tmp_path: Path, capsys: pytest.Capt
 def test_torchrun_of_a_new_run(tmp_path: Path) -> None:
     """As the README has it: every process is handed the same command, and only one makes the folder and prints."""
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
-    words = [
-        "workbench",
-        "train",
-        "--data",
-        "digits",
-        "--model",
-        "resnet8",
-        "--size",
-        "8",
-        "--epochs",
-        "1",
-        "--no-progress",
-        "--root",
-    ]
+    words = ["workbench", *SMALLEST, "--epochs", "1", "--root"]
     done = subprocess.run([*start, *words, str(tmp_path)], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("accuracy") == 1
