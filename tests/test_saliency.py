@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from skimage import data
 
-from workbench.saliency import RADII, fine_grained, peak
+from workbench.models import Net
+from workbench.saliency import LOSS_SCALE, RADII, fine_grained, gradient, on_grid, peak
 
 
 def photos(side_y: int, side_x: int) -> np.ndarray:
@@ -120,3 +123,49 @@ def test_peak_is_a_highest_value() -> None:
     saliency = fine_grained(images)
     for one, (row, column) in zip(saliency, peak(images).tolist(), strict=True):
         assert one[row, column] == one.max()
+
+
+# ---------------------------------------------------------------------------------------------------- input gradient
+
+
+def small_net() -> Net:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Net("resnet8", 4, mean=[0.4] * 3, std=[0.3] * 3)
+
+
+def test_gradient_against_a_backward_pass_of_one_image_at_a_time() -> None:
+    net, images, labels = small_net(), torch.rand(5, 3, 16, 24), torch.tensor([0, 3, 1, 2, 0])
+    found = gradient(net, images, labels)
+    twin = copy.deepcopy(net).eval()
+    for row in range(5):
+        image = images[row : row + 1].clone().requires_grad_()
+        torch.nn.functional.cross_entropy(twin(image), labels[row : row + 1]).backward()
+        assert image.grad is not None
+        expected = image.grad[0].square().mean(0).sqrt()
+        torch.testing.assert_close(found[row] / LOSS_SCALE, expected, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_gradient_leaves_net_and_images_as_found(training: bool) -> None:
+    net, images = small_net().train(training), torch.rand(4, 3, 16, 16)
+    net(images).sum().backward()
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    grads = [p.grad.clone() for p in net.parameters() if p.grad is not None]
+    with torch.no_grad():  # as when a sample is stored
+        assert gradient(net, images, torch.zeros(4, dtype=torch.int64)).max() > 0
+    assert all(torch.equal(value, net.state_dict()[name]) for name, value in state.items())
+    assert all(torch.equal(a, p.grad) for a, p in zip(grads, net.parameters(), strict=True) if p.grad is not None)
+    assert not images.requires_grad and net.training is training
+
+
+def test_grid_sums_to_one_and_is_even_where_there_is_nothing() -> None:
+    maps = torch.zeros(4, 12, 8)
+    maps[0, :6, :4] = 3
+    maps[1, 0, 0] = torch.inf
+    maps[3] = torch.rand(12, 8)
+    cells = on_grid(maps, 2, 2)
+    assert cells[0].tolist() == [[1, 0], [0, 0]]
+    assert (cells[1:3] == 0.25).all()
+    torch.testing.assert_close(cells[3], maps[3].view(2, 6, 2, 4).sum((1, 3)) / maps[3].sum())
+    torch.testing.assert_close(on_grid(torch.rand(3, 17, 23), 4, 8).sum((1, 2)), torch.ones(3))

@@ -5,15 +5,48 @@ B images, C channels, H W pixels.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from workbench.models import Net
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in a grey value (ITU-R BT.601)."""
 
 RADII = (12, 24, 48, 28, 56, 112)
 """Half sides of the surrounds that a pixel is compared with, as OpenCV has them."""
+
+LOSS_SCALE = 1024.0
+"""By which a loss is multiplied before its gradient is taken, so that half precision does not lose small gradients."""
+
+
+def gradient(net: Net, images: Tensor, labels: Tensor) -> Tensor:
+    """(B, H, W) float32 length of the input gradient: the root of the mean over channels of (d loss_b / d x_b)^2.
+
+    images: (B, C, H, W); labels: (B,) class ids or (B, classes) soft. The loss is the cross-entropy; its scale means
+    nothing here. The net is in evaluation mode for it, so that no image sees the others, and its weights are frozen,
+    which halves the price of the backward pass; it is left as found.
+    """
+    with net.probing(), torch.enable_grad():
+        images = images.detach().requires_grad_()
+        loss = F.cross_entropy(net(images).float(), labels, reduction="sum")
+        (slope,) = torch.autograd.grad(loss * LOSS_SCALE, images)
+    return slope.float().square().mean(1).sqrt()
+
+
+def on_grid(saliency: Tensor, rows: int, columns: int) -> Tensor:
+    """(B, rows, columns) float32 mean saliency of each cell of a grid, which sums to 1 over an image.
+
+    saliency: (B, H, W), not negative. Where it is nowhere above 0, or not finite, every cell has the same.
+    """
+    cells = F.adaptive_avg_pool2d(saliency.detach().float(), (rows, columns)).clamp(min=0)
+    total = cells.sum((1, 2), keepdim=True)
+    usable = (total > 0) & total.isfinite()
+    return torch.where(usable, cells / total, 1 / (rows * columns))
 
 
 @torch.no_grad()

@@ -16,7 +16,8 @@ from workbench.config import UsageError
 from workbench.draw import Draw
 from workbench.methods import AutoMix, build, soft_cross_entropy
 from workbench.methods.automix import momentum_at
-from workbench.methods.mixblock import MixBlock, at_most, enlarged, mix_pair
+from workbench.methods.masks import enlarged
+from workbench.methods.mixblock import MixBlock, at_most, mix_pair
 from workbench.models import Net
 from workbench.train.memory import peak_of
 
@@ -112,12 +113,12 @@ def test_mixing_at_low_resolution_is_mixing_at_full() -> None:
     coarse = x.view(4, 3, 3, 4, 5, 4)
     share = mask[:, :, :, None, :, None]
     expected = (share * coarse + (1 - share) * coarse[partner]).view_as(x)
-    torch.testing.assert_close(mix_pair(x, partner, enlarged(mask, x)), expected)
+    torch.testing.assert_close(mix_pair(x, partner, enlarged(mask, x.shape[2:])), expected)
 
 
 def test_sizes_need_not_divide() -> None:
     mask = torch.arange(6.0).view(1, 1, 2, 3)
-    full = enlarged(mask, torch.zeros(1, 3, 5, 7))[0, 0]
+    full = enlarged(mask, (5, 7))[0, 0]
     assert full.shape == (5, 7) and full[0, 0] == 0 and full[4, 6] == 5
     assert (full.diff(dim=0) >= 0).all() and (full.diff(dim=1) >= 0).all()
 

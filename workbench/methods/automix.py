@@ -16,8 +16,8 @@ from torch.utils.checkpoint import checkpoint
 from workbench.config import Range, UsageError
 from workbench.draw import Draw, Mode, send
 from workbench.methods.base import Method, Mixed, Paper, soft_cross_entropy
-from workbench.methods.masks import pair_weights, pairs
-from workbench.methods.mixblock import GRID, MixBlock, at_most, enlarged, mix_pair
+from workbench.methods.masks import enlarged, pair_weights, pairs
+from workbench.methods.mixblock import GRID, MixBlock, at_most, mix_pair
 
 if TYPE_CHECKING:
     from workbench.models import Net
@@ -104,7 +104,7 @@ class AutoMix(Method):
         source, weight, own_source, own_weight = send(x.device, *drawn[0], *drawn[1])
         with torch.no_grad():
             features = at_most(self.teacher.features(x, self.tap or self.teacher.middle), GRID)
-            mask = enlarged(self._student_mask(features, source[:, 1], weight[:, 0]), x)
+            mask = enlarged(self._student_mask(features, source[:, 1], weight[:, 0]), x.shape[2:]).to(x.dtype)
             mixed = mix_pair(x, source[:, 1], mask)
         own = Mixed(x, own_source, own_weight)
         aux = (self._generator_loss(features, y, own), self._clean_loss(x, y, net))
@@ -125,7 +125,8 @@ class AutoMix(Method):
             partner, lam = clean.source[:, 1], clean.weight[:, 0]
             # The attention's maps are made again in the backward pass: kept, they would be the step's highest memory.
             mask = checkpoint(generator, features, partner, lam, use_reentrant=False, preserve_rng_state=False)
-            logits = teacher(mix_pair(clean.x, partner, enlarged(mask, clean.x)))
+            wide = enlarged(mask, clean.x.shape[2:]).to(clean.x.dtype)
+            logits = teacher(mix_pair(clean.x, partner, wide))
             excess = (mask.mean((1, 2, 3)) - lam).abs() - self.mask_loss_margin
             cross_entropy = soft_cross_entropy(logits, y, clean, self.label_smoothing)
             return (cross_entropy + self.mask_loss_weight * excess.clamp(min=0)).mean()

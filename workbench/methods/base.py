@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from workbench.config import Range, UsageError, check_fields, hints
 from workbench.draw import Draw
+from workbench.methods.masks import enlarged
 
 if TYPE_CHECKING:
     from workbench.models import Net
@@ -41,17 +42,29 @@ class Mixed:
     weight: Tensor
     """(R, K) float32: label share of each source, as realised; `weight[:, 0]` is lambda."""
     mask: Tensor | None = None
-    """(R, K - 1, H, W) or broadcastable to it: pixel share of every source but the last, which has the rest.
-    For pairs this is the mask M of the papers, the share of the row itself. None: pixels are not mixed."""
+    """(R, K - 1, h, w): pixel share of every source but the last, which has the rest. For pairs this is the mask M of
+    the papers, the share of the row itself. h and w are H and W, or less: a coarser mask is meant enlarged by nearest
+    neighbour. None: pixels are not mixed."""
     aux: tuple[Callable[[], Tensor], ...] = ()
     """Further losses, each built only when called, so that the step can free one graph before it builds the next."""
+
+    def __post_init__(self) -> None:
+        rows, sources = self.source.shape
+        if self.weight.shape != self.source.shape or len(self.x) != rows:
+            got = f"{len(self.x)} images, source {tuple(self.source.shape)}, weight {tuple(self.weight.shape)}"
+            raise UsageError(f"a mix needs one source and one weight for every row and its K sources, got {got}")
+        if self.mask is None:
+            return
+        wanted, form = (sources - 1, *self.x.shape[2:]), tuple(self.mask.shape)
+        if len(form) != 4 or form[0] not in (1, rows) or form[1] != wanted[0] or not _within(form[2:], wanted[1:]):
+            what = f"(rows, K - 1, H, W) = ({rows}, {', '.join(map(str, wanted))}), or have a coarser H and W"
+            raise UsageError(f"the mask of a mix must be {what}; got {form}")
 
     def shares(self) -> Tensor:
         """(R, K, H, W) pixel share of every source; sums to 1 over K."""
         if self.mask is None:
             raise UsageError("this mix has no pixel mask: it mixes features or labels, not pixels")
-        rows, _, height, width = self.x.shape
-        mask = self.mask.float().expand(rows, self.source.shape[1] - 1, height, width)
+        mask = enlarged(self.mask.float(), self.x.shape[2:]).expand(len(self.x), -1, -1, -1)
         return torch.cat([mask, 1 - mask.sum(1, keepdim=True)], 1)
 
     def soft_labels(self, y: Tensor, num_classes: int) -> Tensor:
@@ -60,6 +73,10 @@ class Mixed:
             return torch.einsum("rk,rkc->rc", self.weight, y.float()[self.source])
         target = torch.zeros(len(self.source), num_classes, device=self.weight.device)
         return target.scatter_add_(1, y[self.source].long(), self.weight)
+
+
+def _within(form: tuple[int, ...], limit: tuple[int, ...]) -> bool:
+    return all(0 < side <= most for side, most in zip(form, limit, strict=True))
 
 
 def soft_cross_entropy(logits: Tensor, y: Tensor, mixed: Mixed, smoothing: float = 0.0) -> Tensor:

@@ -6,10 +6,12 @@ A box is (2, 2) int64: its half-open edges, [[top, bottom], [left, right]].
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from workbench.draw import Draw, Mode
@@ -47,6 +49,14 @@ def blend(x: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
     4.5 to 9.
     """
     return take(x, partner).lerp_(x, mask.to(x.dtype))
+
+
+def enlarged(mask: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, K, H, W) the mask (B, K, h, w) at `size` (H, W) by nearest neighbour; sizes need not divide."""
+    height, width = size
+    if mask.shape[2:] == (height, width):
+        return mask
+    return F.interpolate(mask, (height, width), mode="nearest")
 
 
 # ------------------------------------------------------------------------------------------------------------- boxes

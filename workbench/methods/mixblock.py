@@ -60,11 +60,6 @@ def at_most(features: Tensor, side: int) -> Tensor:
     return F.adaptive_avg_pool2d(features, (min(features.shape[2], side), min(features.shape[3], side)))
 
 
-def enlarged(mask: Tensor, x: Tensor) -> Tensor:
-    """(B, 1, H, W) the mask (B, 1, h, w) at the size of x by nearest neighbour; sizes need not divide."""
-    return F.interpolate(mask, x.shape[2:], mode="nearest").to(x.dtype)
-
-
 def mix_pair(x: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
     """mask * x + (1 - mask) * x[partner], with a gradient for the mask."""
     return torch.lerp(take(x, partner), x, mask)

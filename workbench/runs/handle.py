@@ -130,9 +130,9 @@ class Run:
 
     def net(self) -> Net:
         """The trained net, in evaluation mode, on the CPU; nothing of the data set is needed."""
-        from workbench.runs.weights import load_net
+        from workbench.models.stored import load_net
 
-        return load_net(self.path / "weights.safetensors")
+        return load_net(self.path)
 
     def method(self) -> Method:
         """The method, with what it learned, on the CPU."""
