@@ -68,7 +68,8 @@ class Draw:
         return drawn if prob >= 1 else np.where(self.happens(prob, n, mode), drawn, np.float32(1))
 
     def uniform(self, low: float, high: float, n: int, mode: Mode = "sample") -> np.ndarray:
-        """(n,) float32 from U(low, high)."""
+        """(n,) float32, uniform between two numbers, in whichever order they come."""
+        low, high = sorted((low, high))
         return self.spread(self.rng.uniform(low, high, n if mode == "sample" else 1).astype(np.float32), n)
 
     def integers(self, high: int, n: int, mode: Mode = "sample") -> np.ndarray:

@@ -5,11 +5,14 @@ B images, C channels, H W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from workbench.config import UsageError
 
 if TYPE_CHECKING:
     from workbench.models import Net
@@ -36,6 +39,25 @@ def gradient(net: Net, images: Tensor, labels: Tensor) -> Tensor:
         loss = F.cross_entropy(net(images).float(), labels, reduction="sum")
         (slope,) = torch.autograd.grad(loss * LOSS_SCALE, images)
     return slope.float().square().mean(1).sqrt()
+
+
+@torch.no_grad()
+def activation(net: Net, images: Tensor) -> Tensor:
+    """(B, h, w) float32 mean over the channels of the net's last feature map, at that map's own resolution.
+
+    images: (B, C, H, W). The net is in evaluation mode for it and is left as found.
+    """
+    if len(net.depths) < 2:
+        raise UsageError(f"{net.name} does not name its depths; take a ResNet, ConvNeXt, ViT or Swin")
+    with net.probing():
+        return net.features(images, net.depths[-1]).float().mean(1)
+
+
+def resized(images: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, C, *size) by bilinear interpolation, averaged where that is smaller; the images themselves if they fit."""
+    if images.shape[2:] == tuple(size):
+        return images
+    return F.interpolate(images.float(), tuple(size), mode="bilinear", antialias=True)
 
 
 def on_grid(saliency: Tensor, rows: int, columns: int) -> Tensor:
@@ -79,52 +101,57 @@ def peak(images: Tensor) -> Tensor:
     saliency = _scaled(on).add_(_scaled(off))
     highest = saliency >= saliency.amax((1, 2), keepdim=True)
     contrast[:, centre // width, centre % width] += 0.5  # contrasts are whole numbers; a constant image has none
-    place = (contrast * highest).flatten(1).argmax(1)
+    place = torch.where(highest, contrast, -1.0).flatten(1).argmax(1)
     return torch.stack([place // width, place % width], 1)
 
 
 def _contrasts(images: Tensor) -> tuple[Tensor, Tensor]:
     """(B, H, W) float32 on-centre and off-centre contrast, in whole grey levels, summed over the squares."""
     grey = _blur(_blur(_grey(images)))
-    sums = F.pad(grey, (1, 0, 1, 0)).cumsum(1, dtype=grey.dtype).cumsum(2, dtype=grey.dtype)
+    sums = F.pad(grey.cumsum(1, dtype=torch.int32).cumsum(2, dtype=torch.int32), (1, 0, 1, 0))
     radii = [min(radius, max(grey.shape[1:])) for radius in RADII]
-    on, off = (torch.zeros(grey.shape, device=grey.device) for _ in range(2))
+    both, difference = (torch.zeros(grey.shape, device=grey.device) for _ in range(2))
     for radius in sorted(set(radii)):
-        contrast = _contrast(grey, sums, radius)
+        levels = _contrast(grey, sums, radius).trunc_()
         times = radii.count(radius)  # squares that are larger than the image are all alike
-        on.add_(contrast.clamp(min=0).floor_(), alpha=times)
-        off.add_(contrast.neg_().clamp_(min=0).floor_(), alpha=times)
-    return on, off
+        difference.add_(levels, alpha=times)
+        both.add_(levels.abs_(), alpha=times)
+    off = (both - difference).mul_(0.5)
+    return both.sub_(off), off
 
 
 def _grey(images: Tensor) -> Tensor:
-    """(B, H, W) int32 grey values from 0 to 255; the mean of the channels where they are not red, green and blue."""
+    """(B, H, W) int16 grey values from 0 to 255; the mean of the channels where they are not red, green and blue."""
     images = images.float()
     if images.shape[1] != 3:
-        return (images.mean(1) * 255 + 0.5).int()
-    red, green, blue = (weight * channel for weight, channel in zip(LUMA, images.unbind(1), strict=True))
-    return ((red + green + blue) * 255 + 0.5).int()
+        return (images.mean(1) * 255 + 0.5).short()
+    red, green, blue = images.unbind(1)
+    grey = (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
+    return grey.mul_(255).add_(0.5).short()
 
 
 def _blur(grey: Tensor) -> Tensor:
     """A 3x3 Gaussian, (1 2 1) / 4 along both axes and mirrored at the border, rounded to whole grey values."""
     for axis in (1, 2):
         last = grey.shape[axis] - 1
-        before = grey.narrow(axis, min(1, last), 1), grey.narrow(axis, 0, last)
-        after = grey.narrow(axis, min(1, last), last), grey.narrow(axis, max(last - 1, 0), 1)
-        grey = torch.cat(before, axis).add_(torch.cat(after, axis)).add_(grey, alpha=2)
+        blurred = grey * 2
+        blurred.narrow(axis, 1, last).add_(grey.narrow(axis, 0, last))
+        blurred.narrow(axis, 0, last).add_(grey.narrow(axis, 1, last))
+        blurred.narrow(axis, 0, 1).add_(grey.narrow(axis, min(1, last), 1))
+        blurred.narrow(axis, last, 1).add_(grey.narrow(axis, max(last - 1, 0), 1))
+        grey = blurred
     return (grey + 8) >> 4
 
 
 def _contrast(grey: Tensor, sums: Tensor, radius: int) -> Tensor:
     """Each pixel less the mean of the square around it, which is clipped to the image and leaves the pixel out."""
     height, width = grey.shape[1:]
-    ones = (torch.arange(side + 1, dtype=grey.dtype, device=grey.device) for side in (height, width))
+    ones = (torch.arange(side + 1, dtype=sums.dtype, device=grey.device) for side in (height, width))
     rows, columns = (_window(running, 0, radius) for running in ones)
     area = rows[:, None] * columns
     total = _window(_window(sums, 1, radius), 2, radius)
     # grey - (total - grey) / (area - 1), exact up to the division
-    return (grey * area).sub_(total) / (area - 1).clamp(min=1)
+    return torch.addcmul(total.neg_(), grey, area) / (area - 1).clamp(min=1)
 
 
 def _window(sums: Tensor, axis: int, radius: int) -> Tensor:
