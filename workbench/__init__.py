@@ -16,6 +16,7 @@ The layers, in the order in which they may import each other (a module imports o
     figures    figures and tables for papers, from run folders alone
     bench      how fast it is, as ratios in one run
     tour       the main job, end to end
+    gallery    all methods on the same four photographs
 
 The names that people import most live here: `from workbench import load, Net, METHODS, build, run, analyse`.
 """
@@ -40,6 +41,7 @@ LAYERS = (
     "figures",
     "bench",
     "tour",
+    "gallery",
     "__main__",
 )
 

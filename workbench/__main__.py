@@ -278,25 +278,66 @@ def methods(name: Positional[str | None] = None) -> None:
         print(card(key, full=name is not None))
 
 
-def bench(
-    what: Positional[Literal["train"]] = "train",
-    model: str = "resnet18",
-    batch_size: int = 128,
-    rounds: int = 5,
-    out: Path = Path("out/bench"),
+def gallery(
+    out: Path = Path("out/gallery"),
+    lam: float = 0.5,
+    only: tuple[str, ...] = (),
+    runs: tuple[Path, ...] = (),
+    epochs: int = 5,
+    jobs: int = 2,
 ) -> None:
-    """Measure, as ratios in one run: what the loop costs over a bare PyTorch loop, and mixing within a step.
+    """See all methods on the same four photographs: mixes, masks and label weights on one page.
 
     Args:
-        what: train.
-        model: The net that is trained.
-        batch_size: Images of a step.
-        rounds: Interleaved repetitions; medians and ranges are reported.
-        out: Folder for the CSV.
+        out: Folder for the page (PDF and PNG) and for the short trainings that some methods need.
+        lam: Wished weight of each photograph itself, 0 to 1.
+        only: Keys of methods; all when left out.
+        runs: Your own finished runs, or folders of runs: their nets and what their methods learned are shown.
+        epochs: Epochs of each short training.
+        jobs: Trainings at a time, each in a process of its own.
     """
-    from workbench.bench import bench_train
+    from workbench.gallery import make_gallery
 
-    print(bench_train(model, batch_size, rounds, out))
+    for path in make_gallery(out, lam, only, runs, epochs, jobs):
+        print(path)
+
+
+def bench(
+    what: Positional[Literal["methods", "steps", "train"]],
+    model: str = "resnet18",
+    batch_size: int | None = None,
+    rounds: int = 5,
+    out: Path = Path("out/bench"),
+    size: tuple[int, ...] = (),
+    only: tuple[str, ...] = (),
+) -> None:
+    """Measure the cost of mixing, of whole steps, or of the loop, as ratios within one run.
+
+    Args:
+        what: methods: each mix in multiples of a copy of the batch, public implementations beside it (two minutes).
+            steps: each method's training step and peak memory in multiples of plain training (minutes).
+            train: the training loop over a bare PyTorch loop.
+        model: The net that is trained, for steps and train.
+        batch_size: Images of a batch; 128, or for methods 64 at 224 pixels, when left out.
+        rounds: Interleaved repetitions; medians and ranges are reported.
+        out: Folder for CSV and figure.
+        size: Sides of the images, for methods (32 and 224 when left out) and steps (32 when left out).
+        only: Keys of methods; all when left out.
+    """
+    from workbench import bench as suite
+
+    if what == "train":
+        print(suite.bench_train(model, batch_size or 128, rounds, out))
+    elif what == "steps":
+        print(suite.bench_steps(model, batch_size or 128, rounds, out, size=_one(size, 32), only=only))
+    else:
+        print(suite.bench_methods(size or (32, 224), batch_size, rounds, out, only=only))
+
+
+def _one(sizes: Sequence[int], default: int) -> int:
+    if len(sizes) > 1:
+        raise UsageError(f"bench steps takes one size, got {', '.join(map(str, sizes))}")
+    return sizes[0] if sizes else default
 
 
 def _default_settings(words: Sequence[str]) -> RunConfig:
@@ -314,7 +355,7 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         train = train_from(_default_settings(words) if words[:1] == ["train"] else RunConfig())
         commands: list[Callable[..., Any]] = [tour, train, resume, runs, sweep, analyse]
-        commands += [figures, mix, data, methods, bench]
+        commands += [figures, mix, gallery, data, methods, bench]
         with registry:
             subcommand_cli_from_dict(
                 {command.__name__: command for command in commands}, prog="workbench", description=ABOUT, args=words

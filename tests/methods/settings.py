@@ -46,6 +46,8 @@ class Case:
     has it so; or, for a mix inside the net, the pixels of the picture that is shown of it."""
     random: bool = True
     """Whether the mix depends on the draw."""
+    moves: bool = False
+    """Whether content changes its place or size, so that an image mixed with itself is not itself any more."""
     alone: bool = True
     """Whether the stand-alone call `Method()(images, labels)` works; if not, it must say why."""
 
@@ -76,10 +78,21 @@ SETTINGS = {
     "mixup": Case(),
     "cutmix": Case(),
     "deit": Case(),
+    "smoothmix": Case(),
+    "gridmix": Case(),
+    "resizemix": Case(moves=True),
+    "fmix": Case(),
     "saliencymix": Case(),
+    "attentivemix": Case(alone=False),
+    "puzzlemix": Case(alone=False),
     "manifoldmix": Case(label="features", alone=False),
     "transmix": Case(make_net=token_net, alone=False),
+    "smmix": Case(make_net=token_net, alone=False),
+    "comixup": Case(alone=False),
+    "alignmix": Case(label="features", alone=False),
     "automix": Case(label="lambda", alone=False),
+    "samix": Case(label="lambda", alone=False),
+    "adautomix": Case(label="lambda", alone=False),
     "decouplemix": Case(alone=False),
 }
 

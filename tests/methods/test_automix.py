@@ -15,9 +15,9 @@ from tests.methods.settings import CLASSES, Ready, noise_batch, residual_net, to
 from workbench.config import UsageError
 from workbench.draw import Draw
 from workbench.methods import AutoMix, build, soft_cross_entropy
-from workbench.methods.automix import momentum_at
 from workbench.methods.masks import enlarged
 from workbench.methods.mixblock import MixBlock, at_most, mix_pair
+from workbench.methods.teacher import momentum_at
 from workbench.models import Net
 from workbench.train.memory import peak_of
 

@@ -110,7 +110,8 @@ def assert_lambda_as_drawn(method: Method, mixed: Mixed, draw: Draw) -> None:
     partner = draw.partner(len(mixed.source))
     lam = draw.lam(method.alpha, len(mixed.source), method.mode)
     assert mixed.source[:, 1].tolist() == partner.tolist()
-    assert mixed.weight[:, 0].tolist() == lam.tolist()
+    if mixed.source.shape[1] == 2:  # the weights of more images are drawn together, and tested with the method
+        assert mixed.weight[:, 0].tolist() == lam.tolist()
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -273,7 +274,7 @@ def test_any_batch(key: str, shape: tuple[int, int, int, int], device: str) -> N
     assert mixed.x.min() >= 0 and mixed.x.max() <= 1
     torch.testing.assert_close(mixed.weight.sum(1), torch.ones_like(mixed.weight[:, 0]))
     assert all(loss.isfinite() for loss in losses)
-    if rows == 1 and mixed.mask is not None:
+    if rows == 1 and mixed.mask is not None and not case(key).moves:
         torch.testing.assert_close(mixed.x, x, atol=1e-6, rtol=0)  # mixed with itself
 
 

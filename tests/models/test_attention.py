@@ -72,6 +72,8 @@ def test_it_is_the_map_of_the_unfused_kernel(key: str) -> None:
     side = net.backbone.patch_embed.grid_size[0]
     by_hand = expected.mean(1)[:, 0, prefix:].reshape(2, side, side)
     torch.testing.assert_close(probe.cls(), by_hand, rtol=0, atol=1e-5)
+    columns = sum(expected[:, :, q, prefix:].mean(1) for q in range(prefix, prefix + side**2)) / side**2
+    torch.testing.assert_close(probe.received(), columns.reshape(2, side, side), rtol=0, atol=1e-5)
 
 
 def test_the_fused_kernel_stays_fused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,6 +125,25 @@ def test_a_net_in_bf16() -> None:
         net(images(net).bfloat16())
     assert probe.cls().dtype == torch.float32
     torch.testing.assert_close(probe.rows().sum(-1), torch.ones(2, 3, 65), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("key", CASES)
+def test_tokens_come_from_the_pass_of_the_logits(key: str) -> None:
+    name, arguments, _ = CASES[key]
+    net = make(name, **arguments)
+    x = images(net)
+    logits, tokens = net.logits_and_tokens(x)
+    torch.testing.assert_close(logits, net(x))
+    normed = net.backbone.norm(net.features(x, net.depths[-1]).flatten(2).transpose(1, 2))
+    torch.testing.assert_close(tokens, normed)
+    tokens.sum().backward()
+    assert net.backbone.patch_embed.proj.weight.grad is not None
+
+
+def test_a_net_that_ends_in_a_map_has_no_tokens() -> None:
+    net = Net("resnet18", 5)
+    with pytest.raises(UsageError, match="resnet18 ends in no patch tokens"):
+        net.logits_and_tokens(torch.rand(2, 3, 32, 32))
 
 
 @pytest.mark.parametrize(("row", "column"), [(0, 3), (3, 0), (6, 1)])

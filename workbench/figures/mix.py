@@ -17,13 +17,13 @@ from workbench.config import Range, UsageError
 from workbench.data.decode import MEND, centre, open_rgb
 from workbench.draw import Draw
 from workbench.figures import save
+from workbench.figures.samples import framed
 from workbench.methods import Method, Mixed, build
 from workbench.models import Net
 from workbench.runs import Run
 from workbench.runs.folder import told, write_bytes
 
 SIZES = Range(8, 4096)
-FRAME = 0.4  # grey of the edge around a mask, from 0 (black) to 1
 
 
 def mix_files(
@@ -124,16 +124,11 @@ def _sheet(out: Path) -> Path:
     return out.with_name(f"{out.stem}-how.png")
 
 
-def _framed(mask: np.ndarray) -> np.ndarray:
-    """A mask (H, W) with a thin grey edge around it: white would not show on white paper."""
-    return np.pad(mask, max(1, len(mask) // 100), constant_values=FRAME)
-
-
 def _write_sheet(x: Tensor, mixed: Mixed, images: Sequence[Path], out: Path) -> list[Path]:
     """Sources, mask and mix in a row."""
     pictures, captions = [_pixels(x[0]), _pixels(x[1])], [f"A: {images[0].name}", f"B: {images[1].name}"]
     if mixed.mask is not None and mixed.source.shape[1] == 2:
-        pictures.append(_framed(mixed.shares()[0, 0].detach().numpy()))
+        pictures.append(framed(mixed.shares()[0, 0].detach().numpy()))
         captions.append("mask: white is A")
     pictures.append(_pixels(mixed.x[0]))
     captions.append(f"mix: {mixed.weight[0, 0]:.2f} A")

@@ -11,30 +11,52 @@ from collections.abc import Mapping
 from typing import Any
 
 from workbench.config import Range, UsageError, choose, hints, nearest, unpack
+from workbench.methods.adautomix import AdAutoMix
+from workbench.methods.alignmix import AlignMix
+from workbench.methods.attentivemix import AttentiveMix
 from workbench.methods.automix import AutoMix
 from workbench.methods.base import Method, Mixed, Paper, soft_cross_entropy
+from workbench.methods.comixup import CoMixup
 from workbench.methods.cutmix import CutMix
 from workbench.methods.decouplemix import DecoupleMix
 from workbench.methods.deit import DeiT
+from workbench.methods.fmix import FMix
+from workbench.methods.gridmix import GridMix
 from workbench.methods.manifoldmix import ManifoldMix
 from workbench.methods.mixup import Mixup
+from workbench.methods.puzzlemix import PuzzleMix
+from workbench.methods.resizemix import ResizeMix
 from workbench.methods.saliencymix import SaliencyMix
+from workbench.methods.samix import SAMix
+from workbench.methods.smmix import SMMix
+from workbench.methods.smoothmix import SmoothMix
 from workbench.methods.transmix import TransMix
 from workbench.methods.vanilla import Vanilla
 
 __all__ = [
     "METHODS",
+    "AdAutoMix",
+    "AlignMix",
+    "AttentiveMix",
     "AutoMix",
+    "CoMixup",
     "CutMix",
     "DecoupleMix",
     "DeiT",
+    "FMix",
+    "GridMix",
     "ManifoldMix",
     "Method",
     "Mixed",
     "Mixup",
     "Paper",
     "Parameter",
+    "PuzzleMix",
+    "ResizeMix",
+    "SAMix",
+    "SMMix",
     "SaliencyMix",
+    "SmoothMix",
     "TransMix",
     "Vanilla",
     "build",
@@ -47,10 +69,21 @@ METHODS: dict[str, type[Method]] = {
     "mixup": Mixup,
     "cutmix": CutMix,
     "deit": DeiT,
+    "smoothmix": SmoothMix,
+    "gridmix": GridMix,
+    "resizemix": ResizeMix,
+    "fmix": FMix,
     "saliencymix": SaliencyMix,
+    "attentivemix": AttentiveMix,
+    "puzzlemix": PuzzleMix,
+    "comixup": CoMixup,
+    "alignmix": AlignMix,
     "manifoldmix": ManifoldMix,
     "transmix": TransMix,
+    "smmix": SMMix,
     "automix": AutoMix,
+    "samix": SAMix,
+    "adautomix": AdAutoMix,
     "decouplemix": DecoupleMix,
 }
 

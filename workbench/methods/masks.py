@@ -54,8 +54,8 @@ def blend(x: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
 def enlarged(mask: Tensor, size: Sequence[int]) -> Tensor:
     """(B, K, H, W) the mask (B, K, h, w) at `size` (H, W) by nearest neighbour; sizes need not divide."""
     height, width = size
-    if mask.shape[2:] == (height, width):
-        return mask
+    if mask.shape[2:] in ((height, width), (1, 1)):
+        return mask.expand(-1, -1, height, width)
     return F.interpolate(mask, (height, width), mode="nearest")
 
 

@@ -122,6 +122,14 @@ class Net(nn.Module):
         h = self.backbone.forward_features(self._normalised(x))
         return self.backbone.forward_head(h, pre_logits=True)
 
+    def logits_and_tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, num_classes) logits and (B, N, C) patch tokens after the last norm, in the order of their grid."""
+        h = self.backbone.forward_features(self._normalised(x))
+        grid = getattr(getattr(self.backbone, "patch_embed", None), "grid_size", None)
+        if h.dim() != 3 or not grid or h.shape[1] != self._prefix + math.prod(grid):
+            raise UsageError(f"{self.name} ends in no patch tokens; take a ViT or DeiT, e.g. vit_tiny_patch16_224")
+        return self.backbone.forward_head(h), h[:, self._prefix :]
+
     def _as_map(self, h: Any, depth: str) -> Tensor:
         """(B, C, h, w) from a map, from one whose channels are last, or from tokens, the prefix tokens left out."""
         width, form = self.width(depth), tuple(h.shape) if isinstance(h, Tensor) else ()

@@ -49,6 +49,12 @@ class AttentionProbe:
         patches = self.rows(slice(0, 1))[:, :, 0, self.prefix :].mean(1)
         return patches.unflatten(1, self.grid)
 
+    def received(self) -> Tensor:
+        """(B, H', W') attention that each patch gets from the patches, mean over heads and queries; does not sum to 1,
+        since the share that goes to the prefix tokens is left out."""
+        between = self.rows(slice(self.prefix, None))[:, :, :, self.prefix :]
+        return between.mean((1, 2)).unflatten(1, self.grid)
+
 
 def last_attention(backbone: nn.Module, name: str) -> Attention:
     """The attention module of the last block, or an error that names the nets which have a class token's row."""

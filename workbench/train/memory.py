@@ -17,19 +17,19 @@ def tensor_bytes(tensors: Iterable[Tensor]) -> int:
     return sum({t.data_ptr(): t.nbytes for t in tensors}.values())
 
 
-def peak_of(fn: Callable[[], None], device: torch.device) -> int:
+def peak_of(fn: Callable[[], object], device: torch.device) -> int:
     """Bytes by which memory rises at its highest while `fn` runs once."""
     return _cuda_peak(fn, device) if device.type == "cuda" else _cpu_peak(fn)
 
 
-def _cuda_peak(fn: Callable[[], None], device: torch.device) -> int:
+def _cuda_peak(fn: Callable[[], object], device: torch.device) -> int:
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     fn()
     return torch.cuda.max_memory_allocated(device) - before
 
 
-def _cpu_peak(fn: Callable[[], None]) -> int:
+def _cpu_peak(fn: Callable[[], object]) -> int:
     from torch.profiler import ProfilerActivity, profile
 
     with warnings.catch_warnings():

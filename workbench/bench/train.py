@@ -1,10 +1,9 @@
-"""How fast it is, as ratios taken in one run: absolute times of a shared machine say little."""
+"""What the training loop costs over a bare one."""
 
 from __future__ import annotations
 
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import fields
@@ -18,13 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from workbench.config import RunConfig, UsageError, shown
+from workbench.bench.timing import check_counts, clock, headline, interleaved, write_table
+from workbench.config import RunConfig
 from workbench.data.batches import Batches
 from workbench.draw import Draw
 from workbench.methods import build
-from workbench.runs.environment import describe_environment
 from workbench.runs.execute import Pulse
-from workbench.runs.folder import told, write_bytes
+from workbench.runs.folder import told
 from workbench.train import Training, assemble, fit
 from workbench.train.fit import OnStep
 from workbench.train.setup import make_optimizer
@@ -50,9 +49,7 @@ def bench_train(
     within the round. What comes once an epoch is spread over few steps here, so a real run costs less. Returns a
     table as text and writes `train.csv` with the machine's description.
     """
-    for name, value in {"batch_size": batch_size, "rounds": rounds, "steps": steps}.items():
-        if not isinstance(value, int) or value < 1:
-            raise UsageError(f"{name} must be a whole number from 1, got {shown(value)}")
+    check_counts(batch_size=batch_size, rounds=rounds, steps=steps)
     config = RunConfig(
         method="vanilla",
         model=model,
@@ -62,18 +59,19 @@ def bench_train(
         epochs=rounds + 1,
         augment="none",
     )
-    ours, bare = (_training(config, steps) for _ in range(2))
+    ours, bare = (training_of(config, steps) for _ in range(2))
     with told(Path(out)):
         Path(out).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, tqdm(disable=True) as bar:
         pulse = Pulse(Path(folder), config.epochs, steps, bar)
         seconds = _measure(_timed(ours, bare, pulse), rounds, ours.accelerator.device)
     table = _table(seconds, steps)
-    _write(table, Path(out), model, batch_size)
-    return _text(table, model, batch_size, ours.accelerator.device)
+    device = ours.accelerator.device
+    write_table(table, Path(out) / "train.csv", device, model=model, batch=batch_size)
+    return _text(table, headline(device, model=model, batch=f"{batch_size} of 3x32x32"))
 
 
-def _training(config: RunConfig, steps: int) -> Untested:
+def training_of(config: RunConfig, steps: int) -> Untested:
     """A training with epochs of so many steps, over as many images of the data set as they take."""
     whole = assemble(config)
     parts = {part.name: getattr(whole, part.name) for part in fields(whole) if part.init}
@@ -101,21 +99,11 @@ def _measure(timed: Mapping[str, Callable[[int], object]], rounds: int, device: 
     """Seconds of each, a number a round. Round 0 warms up: a training's first steps run under the memory meter."""
     for work in timed.values():
         work(0)
-    seconds: dict[str, list[float]] = {name: [] for name in timed}
-    for index in tqdm(range(1, rounds + 1), desc="bench train", unit="round"):
-        for name in timed if index % 2 else reversed(list(timed)):
-            seconds[name].append(_clock(timed[name], index, device))
-    return seconds
 
+    def measure(name: str, index: int) -> float:
+        return clock(lambda: timed[name](index), device)
 
-def _clock(fn: Callable[[int], object], index: int, device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    fn(index)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+    return interleaved(list(timed), rounds, "bench train", measure)
 
 
 def _bare_epoch(training: Training) -> Callable[[int], object]:
@@ -170,16 +158,7 @@ def _table(seconds: Mapping[str, list[float]], steps: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _write(table: pd.DataFrame, out: Path, model: str, batch_size: int) -> None:
-    machine = describe_environment()
-    facts = {"model": model, "batch": batch_size, "torch": machine["packages"]["torch"], "cpu": machine["cpu"]}
-    facts |= {"threads": machine["threads"], "gpu": "; ".join(machine["gpu"])}
-    write_bytes(out / "train.csv", table.assign(**facts).to_csv(index=False).encode())
-
-
-def _text(table: pd.DataFrame, model: str, batch_size: int, device: torch.device) -> str:
-    threads, version = torch.get_num_threads(), torch.__version__
-    head = f"{model}, batch {batch_size} of 3x32x32, {device}, {threads} threads, torch {version}"
+def _text(table: pd.DataFrame, head: str) -> str:
     lines = [
         f"{r.what:16s} {r.milliseconds:10.2f} ms   {r.ratio:8.4f} of {r.of}  "
         f"({r.lowest:.4f} to {r.highest:.4f} in {r.rounds} rounds of {r.steps} steps)"

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from workbench import bench
 from workbench.bench import bench_train
+from workbench.bench import train as bench
 from workbench.config import RunFailed, UsageError
 from workbench.runs.execute import Pulse
 from workbench.train import Training
@@ -65,7 +65,7 @@ def test_our_loop_is_the_real_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_more_images_than_the_data_set_has(tmp_path: Path) -> None:
-    training = bench._training(bench.RunConfig(model="resnet8", data="digits", batch_size=1000, epochs=1), 3)
+    training = bench.training_of(bench.RunConfig(model="resnet8", data="digits", batch_size=1000, epochs=1), 3)
     assert [len(x) for x, _ in training.train.epoch(0)] == [1000, 1000, 1000]
 
 
