@@ -28,8 +28,12 @@ SIZE, LARGE = 64, 192
 half that side, which is four times faster; it takes any."""
 QUICK = {"momentum": 0.9, "end_momentum": 0.99}
 """A teacher that follows its net within a few steps: with the papers' momentum it would learn nothing in so few."""
-PARAMS: dict[str, dict[str, Any]] = {"transmix": {"base": "cutmix"}, "smmix": {"switch_prob": 1.0}}
-"""By default these two mix some of the photographs by Mixup, which is shown already."""
+PARAMS: dict[str, dict[str, Any]] = {
+    "puzzlemix": {"grids": [8]},
+    "transmix": {"base": "cutmix"},
+    "smmix": {"switch_prob": 1.0},
+}
+"""By default the last two mix some photographs by Mixup, which is shown already, and the first draws its grid."""
 PLAIN = RunConfig(
     method="vanilla",
     data="photos",
@@ -93,7 +97,7 @@ def _shown(method: Method, net: Net | None, lam: float) -> dict[str, np.ndarray]
     fixed = net is not None and (net.size > SIZE or hasattr(net.backbone, "patch_embed"))
     x, y = photographs(LARGE if net is None else net.size if fixed else SIZE)
     if net is not None:
-        with torch.inference_mode():
+        with torch.no_grad():
             y = net(x).argmax(1)  # a net of another data set knows no class of these photographs
     return mixed_arrays(method, net, x, y, lam)
 

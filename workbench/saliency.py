@@ -107,17 +107,17 @@ def peak(images: Tensor) -> Tensor:
 
 def _contrasts(images: Tensor) -> tuple[Tensor, Tensor]:
     """(B, H, W) float32 on-centre and off-centre contrast, in whole grey levels, summed over the squares."""
-    grey = _blur(_blur(_grey(images)))
-    sums = F.pad(grey.cumsum(1, dtype=torch.int32).cumsum(2, dtype=torch.int32), (1, 0, 1, 0))
+    grey = _blur(_blur(_grey(images))).int()
+    sums = F.pad(grey.cumsum(1, dtype=grey.dtype).cumsum(2, dtype=grey.dtype), (1, 0, 1, 0))
     radii = [min(radius, max(grey.shape[1:])) for radius in RADII]
-    both, difference = (torch.zeros(grey.shape, device=grey.device) for _ in range(2))
+    both, difference = (torch.zeros_like(sums[:, 1:, 1:]) for _ in range(2))
     for radius in sorted(set(radii)):
-        levels = _contrast(grey, sums, radius).trunc_()
+        levels = _contrast(grey, sums, radius).int()  # cuts off what is behind the point, as floor does above 0
         times = radii.count(radius)  # squares that are larger than the image are all alike
         difference.add_(levels, alpha=times)
         both.add_(levels.abs_(), alpha=times)
-    off = (both - difference).mul_(0.5)
-    return both.sub_(off), off
+    off = (both - difference) >> 1
+    return both.sub_(off).float(), off.float()
 
 
 def _grey(images: Tensor) -> Tensor:
@@ -146,12 +146,12 @@ def _blur(grey: Tensor) -> Tensor:
 def _contrast(grey: Tensor, sums: Tensor, radius: int) -> Tensor:
     """Each pixel less the mean of the square around it, which is clipped to the image and leaves the pixel out."""
     height, width = grey.shape[1:]
-    ones = (torch.arange(side + 1, dtype=sums.dtype, device=grey.device) for side in (height, width))
+    ones = (torch.arange(side + 1, dtype=grey.dtype, device=grey.device) for side in (height, width))
     rows, columns = (_window(running, 0, radius) for running in ones)
     area = rows[:, None] * columns
     total = _window(_window(sums, 1, radius), 2, radius)
     # grey - (total - grey) / (area - 1), exact up to the division
-    return torch.addcmul(total.neg_(), grey, area) / (area - 1).clamp(min=1)
+    return (grey * area).sub_(total).float().div_((area - 1).clamp(min=1).float())
 
 
 def _window(sums: Tensor, axis: int, radius: int) -> Tensor:

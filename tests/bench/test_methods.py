@@ -48,14 +48,14 @@ def test_the_others_mix_the_same_batch() -> None:
     x, y = batch(16, 8, CPU)
     before = x.clone()
     for peer in peers(x, y, 100):
-        mixed, target = peer.call()
-        assert mixed.shape == x.shape and len(target) == len(y)
+        mixed, _ = peer.call()
+        assert mixed.shape == x.shape and not torch.equal(mixed, x)
     assert torch.equal(x, before)  # those that write into their input have a copy of their own
 
 
 def test_batch_holds_different_images() -> None:
     x, y = batch(32, 24, CPU)
-    assert x.shape == (24, 3, 32, 32) and 0 <= float(x.min()) and float(x.max()) <= 1
+    assert x.shape == (24, 3, 32, 32) and float(x.min()) >= 0 and float(x.max()) <= 1
     assert len({image.numpy().tobytes() for image in x}) == 24 and int(y.max()) < 100
 
 

@@ -48,6 +48,8 @@ class Case:
     """Whether the mix depends on the draw."""
     moves: bool = False
     """Whether content changes its place or size, so that an image mixed with itself is not itself any more."""
+    by_content: bool = False
+    """Whether the weights follow from what an image shows, so that one draw a batch does not make them alike."""
     alone: bool = True
     """Whether the stand-alone call `Method()(images, labels)` works; if not, it must say why."""
 
@@ -82,17 +84,17 @@ SETTINGS = {
     "gridmix": Case(),
     "resizemix": Case(moves=True),
     "fmix": Case(),
+    "manifoldmix": Case(label="features", alone=False),
     "saliencymix": Case(),
     "attentivemix": Case(alone=False),
-    "puzzlemix": Case(alone=False),
-    "manifoldmix": Case(label="features", alone=False),
-    "transmix": Case(make_net=token_net, alone=False),
-    "smmix": Case(make_net=token_net, alone=False),
+    "puzzlemix": Case(by_content=True, alone=False),
     "comixup": Case(alone=False),
     "alignmix": Case(label="features", alone=False),
     "automix": Case(label="lambda", alone=False),
     "samix": Case(label="lambda", alone=False),
     "adautomix": Case(label="lambda", alone=False),
+    "transmix": Case(make_net=token_net, alone=False),
+    "smmix": Case(make_net=token_net, alone=False),
     "decouplemix": Case(alone=False),
 }
 

@@ -18,7 +18,7 @@ from workbench.config import UsageError
 from workbench.draw import Draw
 from workbench.methods import AdAutoMix, soft_cross_entropy
 from workbench.methods.adautomix import cosine_to_sources, draw_sources, draw_weights
-from workbench.methods.mixblock import SourceAttention, mix_sources
+from workbench.methods.parts.mixblock import SourceAttention, mix_sources
 from workbench.models import Net
 from workbench.train.memory import peak_of
 

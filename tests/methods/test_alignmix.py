@@ -16,7 +16,7 @@ from workbench.config import UsageError
 from workbench.draw import Draw
 from workbench.methods import Mixup, build
 from workbench.methods.alignmix import AlignMix, MixedAligned, _layout, align
-from workbench.methods.sinkhorn import sinkhorn, squared_distances
+from workbench.methods.parts.sinkhorn import sinkhorn, squared_distances
 from workbench.models import Net
 
 PARTNER = torch.tensor([2, 0, 1])

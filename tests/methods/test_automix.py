@@ -16,8 +16,8 @@ from workbench.config import UsageError
 from workbench.draw import Draw
 from workbench.methods import AutoMix, build, soft_cross_entropy
 from workbench.methods.masks import enlarged
-from workbench.methods.mixblock import MixBlock, at_most, mix_pair
-from workbench.methods.teacher import momentum_at
+from workbench.methods.parts.mixblock import MixBlock, at_most, mix_pair
+from workbench.methods.parts.teacher import momentum_at
 from workbench.models import Net
 from workbench.train.memory import peak_of
 

@@ -134,7 +134,7 @@ def test_one_draw_a_row_or_one_a_batch(key: str) -> None:
         ready = case(key).attached(key, channels=8, mode=mode)
         weights = [ready.method.mix(x, y, ready.net, Draw(0, 0, i)).weight[:, 0] for i in range(4)]
         distinct[mode] = [len(w.unique()) for w in weights]
-    assert distinct["batch"] == [1] * 4
+    assert case(key).by_content or distinct["batch"] == [1] * 4
     assert max(distinct["sample"]) > 2
 
 

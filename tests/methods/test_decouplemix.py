@@ -111,7 +111,27 @@ def test_three_sources_are_refused() -> None:
         build("decouplemix", base="vanilla").mix(x, y, None, Draw())
 
 
-@pytest.mark.parametrize("base", [key for key in SETTINGS if key not in ("vanilla", "decouplemix")])
+@pytest.mark.parametrize("base", ["smmix", "decouplemix"])
+def test_a_base_with_a_loss_of_its_own_is_refused(base: str) -> None:
+    for owner in ("decouplemix", "transmix"):
+        with pytest.raises(UsageError, match="would leave out the loss of"):
+            build(owner, base=base)
+
+
+@pytest.mark.parametrize("base", ["comixup", "adautomix"])
+def test_more_sources_than_two_are_refused(base: str) -> None:
+    x, y = noise_batch(6)
+    net = SETTINGS[base].make_net(3, 32, 32)
+    method = build("decouplemix", base=base)
+    method.attach(net)
+    with pytest.raises(UsageError, match="needs a base that mixes pairs"):
+        method.mix(x, y, net, Draw())
+
+
+NOT_PAIRS = ("vanilla", "decouplemix", "smmix", "comixup", "adautomix")
+
+
+@pytest.mark.parametrize("base", [key for key in SETTINGS if key not in NOT_PAIRS])
 def test_any_method_of_pairs_can_be_the_base(base: str) -> None:
     """What is mixed, and the losses of a base that itself learns, are the base's own."""
     x, y = noise_batch(6)

@@ -15,6 +15,7 @@ from workbench.methods.masks import (
     box_reach,
     boxes_around,
     draw_boxes,
+    enlarged,
     outside_box,
     outside_share,
     pair_weights,
@@ -171,3 +172,12 @@ def test_deit_lambdas_follow_their_laws() -> None:
     x, y = torch.zeros(MANY, 1, 1, 1), torch.zeros(MANY, dtype=torch.int64)
     lam = build("deit", switch_prob=0.0, mixup_alpha=0.8).mix(x, y, None, Draw(0)).weight[:, 0]
     assert stats.kstest(lam.numpy(), stats.beta(0.8, 0.8).cdf).pvalue > 1e-4
+
+
+@pytest.mark.parametrize(("cells", "pixels"), [(2, 41), (2, 82), (3, 7), (7, 224), (4, 30), (5, 5)])
+def test_enlarged_shows_the_cell_that_whole_numbers_say(cells: int, pixels: int) -> None:
+    mask = torch.arange(float(cells * 2)).view(1, 1, cells, 2)
+    wide = enlarged(mask, (pixels, 9))
+    expected = [[mask[0, 0, i * cells // pixels, j * 2 // 9].item() for j in range(9)] for i in range(pixels)]
+    assert wide[0, 0].tolist() == expected
+    assert enlarged(mask.mT, (9, pixels))[0, 0].mT.tolist() == expected

@@ -15,9 +15,9 @@ from tests.methods.settings import noise_batch, residual_net, telling_batch
 from workbench.config import UsageError
 from workbench.draw import Draw
 from workbench.methods import PuzzleMix, puzzlemix
-from workbench.methods.mincut import energy, solve
+from workbench.methods.parts.mincut import energy, solve
+from workbench.methods.parts.transport import matched, moved
 from workbench.methods.puzzlemix import Terms, costs, puzzle
-from workbench.methods.transport import matched, moved
 from workbench.saliency import on_grid
 
 SWAP = torch.tensor([1, 0])
@@ -251,7 +251,7 @@ def test_prior_is_beta_and_every_grid_as_likely(alpha: float, asked: list[tuple[
 def test_one_prior_a_batch(asked: list[tuple[Tensor, int]]) -> None:
     x, y = torch.zeros(16, 1, 32, 32), torch.zeros(16, dtype=torch.int64)
     for mode in ("batch", "sample"):
-        PuzzleMix(lam_mode=mode).mix(x, y, residual_net(1, 32, 32), Draw(2))
+        PuzzleMix(mode=mode).mix(x, y, residual_net(1, 32, 32), Draw(2))
     assert [len(lam.unique()) for lam, _ in asked] == [1, 16]
 
 

@@ -19,7 +19,7 @@ from tests.methods.settings import CLASSES, Ready, noise_batch, residual_net, to
 from workbench.config import RunConfig, UsageError, dump
 from workbench.draw import Draw
 from workbench.methods import Mixed, SAMix, soft_cross_entropy
-from workbench.methods.mixblock import MixingAttention, modulated, smooth
+from workbench.methods.parts.mixblock import MixingAttention, modulated, smooth
 from workbench.methods.samix import adjusted, balanced_cross_entropy, mask_loss
 from workbench.models import Net
 from workbench.runs.weights import save_method, save_net

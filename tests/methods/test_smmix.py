@@ -15,8 +15,8 @@ from tests.methods.settings import noise_batch, residual_net, telling_batch, tok
 from workbench.config import UsageError
 from workbench.draw import Draw
 from workbench.methods import SMMix, build
+from workbench.methods.parts.squares import corners_of, inside_squares, moved, squares_at
 from workbench.methods.smmix import MixedSquares, consistency_loss, look, region_loss, region_means, rows_to_see
-from workbench.methods.squares import corners_of, inside_squares, moved, squares_at
 from workbench.models import Net
 
 GRID = 8  # tokens along a side of the tests' net, each of 4 x 4 pixels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -35,8 +36,8 @@ def _torchvision(x: Tensor, y: Tensor, classes: int) -> Iterator[Peer]:
 
     who = f"torchvision {version('torchvision')}, one a batch"
     mixup, cutmix = v2.MixUp(num_classes=classes), v2.CutMix(num_classes=classes)
-    yield Peer("mixup", who, lambda: mixup(x, y))
-    yield Peer("cutmix", who, lambda: cutmix(x, y))
+    yield Peer("mixup", who, partial(mixup, x, y))
+    yield Peer("cutmix", who, partial(cutmix, x, y))
 
 
 def _timm(x: Tensor, y: Tensor, classes: int) -> Iterator[Peer]:
@@ -46,7 +47,7 @@ def _timm(x: Tensor, y: Tensor, classes: int) -> Iterator[Peer]:
         who = f"timm {version('timm')}, {drawn}"
         for method, alphas in (("mixup", (1.0, 0.0)), ("cutmix", (0.0, 1.0))):
             mix = Mixup(*alphas, mode=mode, num_classes=classes)
-            yield Peer(method, who, lambda mix=mix: mix(x, y), IN_PLACE)
+            yield Peer(method, who, partial(mix, x, y), IN_PLACE)
 
 
 def _kornia(x: Tensor, y: Tensor) -> Iterator[Peer]:
@@ -55,5 +56,5 @@ def _kornia(x: Tensor, y: Tensor) -> Iterator[Peer]:
     who, keys = f"kornia {version('kornia')}, one a row", ["input", "class"]
     mixup = RandomMixUpV2(p=1.0, data_keys=keys)
     cutmix = RandomCutMixV2(p=1.0, data_keys=keys, use_correct_lambda=True)
-    yield Peer("mixup", who, lambda: mixup(x, y))
-    yield Peer("cutmix", who, lambda: cutmix(x, y))
+    yield Peer("mixup", who, partial(mixup, x, y))
+    yield Peer("cutmix", who, partial(cutmix, x, y))

@@ -15,8 +15,8 @@ from workbench.config import Range
 from workbench.draw import Draw, Mode, send
 from workbench.methods.base import Mixed, Paper, soft_cross_entropy
 from workbench.methods.masks import pair_weights
-from workbench.methods.mixblock import SourceAttention, mix_sources, smooth
-from workbench.methods.teacher import Learned
+from workbench.methods.parts.mixblock import SourceAttention, mix_sources, smooth
+from workbench.methods.parts.teacher import Learned
 
 if TYPE_CHECKING:
     from workbench.models import Net

@@ -14,7 +14,7 @@ from workbench.draw import Draw, Mode, send
 from workbench.methods.base import Method, Mixed, Paper
 from workbench.methods.manifoldmix import INPUT, MixedInside
 from workbench.methods.masks import blend, pair_weights, pairs
-from workbench.methods.sinkhorn import sinkhorn, squared_distances
+from workbench.methods.parts.sinkhorn import sinkhorn, squared_distances
 
 if TYPE_CHECKING:
     from workbench.models import Net

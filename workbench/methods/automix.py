@@ -13,8 +13,8 @@ from workbench.config import Range
 from workbench.draw import Draw, send
 from workbench.methods.base import Mixed, Paper, soft_cross_entropy
 from workbench.methods.masks import enlarged, pair_weights, pairs
-from workbench.methods.mixblock import MixBlock, mix_pair
-from workbench.methods.teacher import Learned
+from workbench.methods.parts.mixblock import MixBlock, mix_pair
+from workbench.methods.parts.teacher import Learned
 
 if TYPE_CHECKING:
     from workbench.models import Net

@@ -189,6 +189,13 @@ class Method(nn.Module):
         return self.num_classes
 
 
+def check_base(owner: Method, base: Method) -> None:
+    """Refuse a base whose own loss its owner would leave out."""
+    if type(base).loss is not Method.loss:
+        what, name = type(owner).__name__, type(base).__name__
+        raise UsageError(f"{what} takes of its base the mix alone, and would leave out the loss of {name}; take cutmix")
+
+
 def check_batch(images: Tensor, labels: Tensor) -> None:
     """Images (B, C, H, W) floating point with labels (B,) of whole numbers or (B, classes) soft; else a UsageError."""
     if images.dim() != 4 or not images.is_floating_point():

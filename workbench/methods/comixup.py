@@ -14,8 +14,8 @@ from torch import Tensor
 from workbench.config import Range, UsageError
 from workbench.draw import Draw, send
 from workbench.methods.base import Method, Mixed, Paper
-from workbench.methods.comixup_solver import PROHIBITIVE, Problem, solve
 from workbench.methods.masks import enlarged
+from workbench.methods.parts.jointcut import PROHIBITIVE, Problem, solve
 from workbench.saliency import gradient, on_grid
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ LEAST_PRIOR = 1e-8
 class CoMixup(Method):
     """Every cell of every output shows one input of the group, or two half and half; labels by the share of cells.
 
-    For a group of m inputs, m outputs and a grid of N cells, `comixup_solver` minimises the sum over all cells of
+    For a group of m inputs, m outputs and a grid of N cells, `parts.jointcut` minimises the sum over all cells of
     -saliency - (eta / N) log(prior), plus beta / N for each border between cells that show different inputs, plus a
     cost of inputs that other outputs use already. The saliency is the input gradient's, which sums to 1 over an image.
 
@@ -88,6 +88,9 @@ class CoMixup(Method):
         terms = Terms(self.beta, self.gamma, self.eta, self.tau, self.omega)
         mixed = comixed(x, gradient(net, x, y), plan, terms)
         return replace(mixed, aux=(self._clean_loss(x, y, net),)) if self.clean_weight else mixed
+
+    def picture(self, x: Tensor, y: Tensor, net: Net | None, draw: Draw) -> tuple[Mixed, str]:
+        return self.mix(x, y, net, draw), "the shares are the solver's: lambda and partner have no say in them"
 
     def _clean_loss(self, x: Tensor, y: Tensor, net: Net) -> Callable[[], Tensor]:
         return lambda: self.clean_weight * F.cross_entropy(net(x).float(), y, label_smoothing=self.label_smoothing)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench.config import Range, UsageError
 from workbench.draw import Draw
-from workbench.methods.base import Method, Mixed, Paper, soft_cross_entropy
+from workbench.methods.base import Method, Mixed, Paper, check_base, soft_cross_entropy
 from workbench.methods.cutmix import CutMix
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class DecoupleMix(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_base(self, self.base)
         self.needs_net = self.base.needs_net
 
     def attach(self, net: Net) -> None:

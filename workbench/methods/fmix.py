@@ -79,10 +79,17 @@ def draw_field(
     amplitude[:, 0] /= np.sqrt(2)  # this column holds both signs of ky, the others one of two opposite waves
     noise = draw.rng.standard_normal((n if mode == "sample" else 1, *amplitude.shape, 2), np.float32)
     waves = (noise * amplitude[..., None].astype(np.float32)).view(np.complex64)[..., 0]
-    lines = np.tensordot(waves, _waves(down, height), (1, 1))  # (B, F, H): one product, not one an image
+    lines = product(waves.transpose(0, 2, 1), _waves(down, height).T)  # (B, kx, H)
     basis = _waves(across, width)
     lines = np.concatenate([lines.real, lines.imag], 1).transpose(0, 2, 1)
     return draw.spread(np.ascontiguousarray(lines), n), np.concatenate([basis.real, -basis.imag], 1).T
+
+
+def product(many: np.ndarray, one: np.ndarray) -> np.ndarray:
+    """(B, M, P) many @ one, for (B, M, N) and (N, P), as one product and by PyTorch: NumPy's has threads of its own,
+    which wait for PyTorch's, longer than the product takes."""
+    flat = torch.from_numpy(np.ascontiguousarray(many).reshape(-1, many.shape[2]))
+    return (flat @ torch.from_numpy(np.ascontiguousarray(one))).numpy().reshape(*many.shape[:2], -1)
 
 
 def frequencies(side: int, longest: int, decay: float) -> np.ndarray:
@@ -103,7 +110,7 @@ def thresholds(lines: np.ndarray, basis: np.ndarray, lam: np.ndarray, up: np.nda
     """
     step = [-(-side // SAMPLES) for side in (lines.shape[1], basis.shape[1])]
     few, across = lines[:, :: step[0]], basis[:, :: step[1]]
-    seen = np.sort((few.reshape(-1, few.shape[2]) @ across).reshape(len(few), -1), 1)
+    seen = np.sort(product(few, across).reshape(len(few), -1), 1)
     pixels = seen.shape[1]
     shown = lam.astype(np.float64) * pixels
     shown = np.where(up, np.ceil(shown), np.floor(shown)).astype(np.int64)

@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from workbench.draw import Draw, Mode
@@ -52,11 +51,19 @@ def blend(x: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
 
 
 def enlarged(mask: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, K, H, W) the mask (B, K, h, w) at `size` (H, W) by nearest neighbour; sizes need not divide."""
-    height, width = size
-    if mask.shape[2:] in ((height, width), (1, 1)):
+    """(B, K, H, W) the mask (B, K, h, w) at `size` (H, W) by nearest neighbour: pixel i shows cell floor(i h / H).
+
+    In whole numbers: PyTorch's `interpolate` computes the cell in float32 and misses it at some sizes, 2 cells of 41
+    pixels for example.
+    """
+    (height, width), (rows, columns) = size, mask.shape[2:]
+    if (rows, columns) in ((height, width), (1, 1)):
         return mask.expand(-1, -1, height, width)
-    return F.interpolate(mask, (height, width), mode="nearest")
+    if height % rows == 0 and width % columns == 0:
+        blocks = mask[:, :, :, None, :, None]
+        return blocks.expand(-1, -1, -1, height // rows, -1, width // columns).flatten(4, 5).flatten(2, 3)
+    down, across = (torch.arange(n, device=mask.device) * cells // n for n, cells in ((height, rows), (width, columns)))
+    return mask.index_select(2, down).index_select(3, across)
 
 
 # ------------------------------------------------------------------------------------------------------------- boxes

@@ -15,8 +15,8 @@ from workbench.config import Range, UsageError, shown
 from workbench.draw import Draw, Mode, send
 from workbench.methods.base import Method, Mixed, Paper
 from workbench.methods.masks import blend, enlarged, pair_weights, pairs, take
-from workbench.methods.mincut import solve
-from workbench.methods.transport import matched, moved
+from workbench.methods.parts.mincut import solve
+from workbench.methods.parts.transport import matched, moved
 from workbench.saliency import gradient, on_grid
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class PuzzleMix(Method):
     Where we differ from the reference code (snu-mllab/PuzzleMix): the cut is solved for the whole batch on the device
     instead of image by image with a package, whose integer costs overflow where a cell has 21 times the mean saliency;
     the saliency pass is in evaluation mode with frozen weights, and is not a training term (their `clean_lam`, 0 on
-    CIFAR), nor is there adversarial noise (their `adv_p`, 0 by default); lambda is one a row (`lam_mode="batch"`: one
+    CIFAR), nor is there adversarial noise (their `adv_p`, 0 by default); lambda is one a row (`mode="batch"`: one
     a batch, as published); the colours on an edge are averaged over the largest divisor of the cell's side up to 4,
     where 14-pixel cells are an error there; transport is on the grid of the mask (their `t_size`, -1 by default); a row
     that is its own partner is not moved; an image without saliency has the same everywhere, there NaN; and the loss is
@@ -77,7 +77,7 @@ class PuzzleMix(Method):
     """Whether the cells are moved to where the mask shows them."""
     t_eps: Annotated[float, Range(0, 100)] = 0.8
     """Cost of moving all of an image's saliency by its side, squared."""
-    lam_mode: Mode = "sample"
+    mode: Mode = "sample"
     """One prior a sample, or one for the whole batch; the masks and weights differ in any case."""
 
     def __post_init__(self) -> None:
@@ -94,7 +94,7 @@ class PuzzleMix(Method):
         if not grids:
             size = "x".join(map(str, x.shape[2:]))
             raise UsageError(f"PuzzleMix: images of {size} are too small for grids {shown(self.grids)}; take smaller")
-        drawn, partner = draw.lam(self.alpha, len(x), self.lam_mode), draw.partner(len(x))
+        drawn, partner = draw.lam(self.alpha, len(x), self.mode), draw.partner(len(x))
         grid = grids[int(draw.integers(len(grids), 1)[0])]
         lam, source = send(x.device, drawn, pairs(partner))
         terms = Terms(self.labels, self.beta, self.gamma, self.eta)

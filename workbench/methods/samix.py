@@ -13,9 +13,9 @@ from torch import Tensor
 from workbench.config import Range
 from workbench.draw import Draw, send
 from workbench.methods.base import Mixed, Paper
-from workbench.methods.frozen import Reusable
 from workbench.methods.masks import pair_weights, pairs
-from workbench.methods.mixblock import MixingAttention, mix_pair, smooth
+from workbench.methods.parts.frozen import Reusable
+from workbench.methods.parts.mixblock import MixingAttention, mix_pair, smooth
 
 if TYPE_CHECKING:
     from workbench.models import Net

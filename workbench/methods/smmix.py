@@ -16,7 +16,7 @@ from workbench.config import Range, UsageError
 from workbench.draw import Draw, Mode, send
 from workbench.methods.base import Method, Mixed, Paper, soft_cross_entropy
 from workbench.methods.masks import enlarged, pair_weights, pairs, take
-from workbench.methods.squares import corners_of, inside_squares, moved
+from workbench.methods.parts.squares import corners_of, inside_squares, moved
 from workbench.saliency import resized
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from workbench.config import Range, UsageError
 from workbench.draw import Draw
-from workbench.methods.base import Method, Mixed, Paper
+from workbench.methods.base import Method, Mixed, Paper, check_base
 from workbench.methods.deit import DeiT
 from workbench.methods.masks import pair_weights
 
@@ -42,6 +42,10 @@ class TransMix(Method):
     0.8 and else Mixup (alpha 0.8)."""
     label_smoothing: Annotated[float, Range(0, 0.9)] = 0.1
     """Share of the target that is spread over all classes; that of the base is not used."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_base(self, self.base)
 
     def attach(self, net: Net) -> None:
         with net.attention():  # says at once if there is no class token

@@ -112,7 +112,7 @@ class Net(nn.Module):
             with _eagerly():
                 self(x)
         except _Reached as reached:
-            return self._as_map(reached.value, depth)
+            return self.as_map(reached.value, depth)
         finally:
             handle.remove()
         raise UsageError(f"{self.name} lists {depth}, but does not pass it; take another depth")
@@ -130,7 +130,7 @@ class Net(nn.Module):
             raise UsageError(f"{self.name} ends in no patch tokens; take a ViT or DeiT, e.g. vit_tiny_patch16_224")
         return self.backbone.forward_head(h), h[:, self._prefix :]
 
-    def _as_map(self, h: Any, depth: str) -> Tensor:
+    def as_map(self, h: Any, depth: str) -> Tensor:
         """(B, C, h, w) from a map, from one whose channels are last, or from tokens, the prefix tokens left out."""
         width, form = self.width(depth), tuple(h.shape) if isinstance(h, Tensor) else ()
         if len(form) == 4 and form[3] == width and (self._channels_last or form[1] != width):

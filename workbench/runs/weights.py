@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from safetensors.torch import load_file, save
 
 from workbench.methods import Method
+from workbench.methods.parts.frozen import ORIGIN
 from workbench.models import Net
 from workbench.models.stored import net_bytes, tensors_of
 from workbench.runs.folder import write_bytes
@@ -34,6 +35,8 @@ def load_method(run: Run) -> Method:
     method = make_method(run.config)
     stored = run.path / "method.safetensors"
     if stored.exists():
-        method.attach(run.net())
-        method.load_state_dict(load_file(stored))
+        tensors = load_file(stored)
+        if not any(name.rpartition(".")[2] == ORIGIN for name in tensors):  # else they build what they need themselves
+            method.attach(run.net())
+        method.load_state_dict(tensors)
     return method.eval()

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from tests.methods.settings import residual_net
 from workbench.data import load
-from workbench.methods import mincut
-from workbench.methods.mincut import energy, solve
+from workbench.methods.parts import mincut
+from workbench.methods.parts.mincut import energy, solve
 from workbench.methods.puzzlemix import Terms, costs
 from workbench.saliency import gradient, on_grid
 

@@ -20,8 +20,9 @@ def sinkhorn(cost: Tensor, eps: float, iterations: int) -> Tensor:
 
     cost: (B, N, M) float32; eps: above 0; iterations: 1 or more. Rows are to sum to 1 / N and columns to 1 / M: the
     columns do, since they come last, and the rows as far as the iterations have come. Over the first three quarters of
-    them eps falls from the highest cost to what was asked for. That is the same plan in the end, sooner: where costs
-    are thousands of times eps, 20 iterations leave the rows half as far off as 100 at constant eps do.
+    them eps falls from the highest cost to what was asked for. That is the same plan in the end, mostly sooner: on
+    independent random features, whose costs are thousands of times eps, 30 iterations bring the rows nearer to their
+    sums than 100 at constant eps do.
 
     Sources: Cuturi, Sinkhorn Distances, NeurIPS 2013; for the falling eps Schmitzer, Stabilized Sparse Scaling
     Algorithms for Entropy Regularized Transport Problems, SIAM J. Sci. Comput. 41(3), 2019.

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from workbench.draw import Draw
-from workbench.methods import comixup_solver
-from workbench.methods.comixup_solver import HALF_BONUS, PAIRS, Problem, objective, solve, tables
+from workbench.methods.parts import jointcut
+from workbench.methods.parts.jointcut import HALF_BONUS, PAIRS, Problem, objective, solve, tables
 
 CPU = torch.device("cpu")
 
@@ -218,10 +218,10 @@ def test_outputs_that_only_fill_up_a_group_use_nothing() -> None:
 @pytest.mark.parametrize("rounds", [4, 8])
 def test_messages_beat_the_best_single_cells(monkeypatch: pytest.MonkeyPatch, rounds: int) -> None:
     """For one output on 4 x 4 cells: below taking each cell's best, and below improving that cell by cell."""
-    monkeypatch.setattr(comixup_solver, "MESSAGE_ROUNDS", rounds)
+    monkeypatch.setattr(jointcut, "MESSAGE_ROUNDS", rounds)
     task = problem(20, 8, beta=1.0, gamma=0.0, seed=9)
     table = tables(4, 4, 8, CPU)
-    cost = torch.nn.functional.pad(task.cost.transpose(0, 1), (0, 6), value=comixup_solver.PROHIBITIVE)
+    cost = torch.nn.functional.pad(task.cost.transpose(0, 1), (0, 6), value=jointcut.PROHIBITIVE)
     label = cost.argmin(2)
 
     def energy(label: Tensor) -> Tensor:
@@ -229,7 +229,7 @@ def test_messages_beat_the_best_single_cells(monkeypatch: pytest.MonkeyPatch, ro
 
     by_cells = label
     for _ in range(5):
-        by_cells = comixup_solver._settled(table, cost, task.smoothness, by_cells)
-    passed = comixup_solver._passed(table, cost, task.smoothness).argmin(2)
-    found = comixup_solver._settled(table, cost, task.smoothness, passed)
+        by_cells = jointcut._settled(table, cost, task.smoothness, by_cells)
+    passed = jointcut._passed(table, cost, task.smoothness).argmin(2)
+    found = jointcut._settled(table, cost, task.smoothness, passed)
     assert energy(found).mean() < energy(by_cells).mean() < energy(label).mean()

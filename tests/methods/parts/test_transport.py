@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from workbench.methods import transport
-from workbench.methods.transport import matched, moved
+from workbench.methods.parts import transport
+from workbench.methods.parts.transport import matched, moved
 
 
 def random_case(rows: int, side: int, sharpness: float, seed: int = 0) -> tuple[Tensor, Tensor]:

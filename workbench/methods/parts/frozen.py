@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from workbench.config import UsageError, load_config
-from workbench.methods.teacher import Learned
+from workbench.methods.parts.teacher import Learned
 from workbench.models import Net
 from workbench.models.stored import load_net
 

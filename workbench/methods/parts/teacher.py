@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from workbench.config import Range, UsageError
 from workbench.draw import Draw, Mode
 from workbench.methods.base import Method, Mixed
-from workbench.methods.mixblock import GRID, at_most
+from workbench.methods.parts.mixblock import GRID, at_most
 
 if TYPE_CHECKING:
     from workbench.models import Net
@@ -109,7 +109,7 @@ class Learned(Method):
 
         with teacher.edit(self.depth, keep):
             logits = teacher(x)
-        return at_most(teacher._as_map(seen[0], self.depth), GRID), logits
+        return at_most(teacher.as_map(seen[0], self.depth), GRID), logits
 
     def clean_loss(self, x: Tensor, y: Tensor, net: Net) -> Callable[[], Tensor]:
         """The net's cross-entropy on the images as they came."""
