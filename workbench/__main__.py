@@ -160,17 +160,23 @@ def sweep(experiment: Positional[Path], out: Path | None = None, jobs: int = 1) 
     print(text(analyse(handles, "compare")))
 
 
-def analyse(analysis: Positional[str], runs: Positional[Runs], out: Path | None = None) -> None:
+def analyse(
+    analysis: Positional[str | None] = None,
+    runs: Positional[Runs] = (),
+    out: Path | None = None,
+    options: Mapping[str, Any] = {},
+) -> None:
     """Run an analysis over finished runs: prints its table, and with --out writes CSV and figure.
 
     Args:
-        analysis: calibration or compare.
+        analysis: Name of the analysis; all are listed when left out.
         runs: Run folders, or folders of runs.
         out: Folder for table and figure.
+        options: Options of the analysis, such as `images=500 seed=1`; a wrong name tells the right ones.
     """
-    from workbench.figures.export import report
+    from workbench.figures.export import listing, report
 
-    print(report(analysis, _find(runs), out))
+    print(listing() if analysis is None else report(analysis, _find(runs), out, options))
 
 
 def figures(

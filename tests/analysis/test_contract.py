@@ -16,6 +16,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib import pyplot as plt
 
 from tests.fake_runs import FakeRun, write_run, write_runs
@@ -23,7 +24,13 @@ from workbench import analysis
 from workbench.analysis import ANALYSES, NEEDS, Analysis, analyse, base
 from workbench.analysis.base import Result
 from workbench.analysis.compare import Score
+from workbench.analysis.inputs import Examples
 from workbench.config import RunConfig, UsageError
+from workbench.data import load
+from workbench.methods import build
+from workbench.models import Net
+from workbench.runs import Run
+from workbench.runs import run as run_now
 
 
 def logits_and_labels() -> tuple[Any, ...]:
@@ -38,7 +45,65 @@ def scores() -> tuple[Any, ...]:
     return ([one("vanilla", 0, 0.7), one("vanilla", 1, 0.72), one("mixup", 0, 0.75), one("mixup", 1, 0.74)],)
 
 
-SETTINGS: Mapping[str, Callable[[], tuple[Any, ...]]] = {"calibration": logits_and_labels, "compare": scores}
+CLASSES = 4
+
+
+def small_net(seed: int = 0) -> Net:
+    """A residual net that knows four classes of 16-pixel images."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Net("resnet8", CLASSES, mean=[0.4] * 3, std=[0.3] * 3, size=16).eval()
+
+
+def small_data() -> Examples:
+    """Twelve images with objects and their masks."""
+    shapes = load("shapes", "test", size=16)
+    rows = torch.arange(len(shapes))[shapes.labels < CLASSES][:12]
+    assert shapes.masks is not None
+    return Examples(shapes.pictures(rows), shapes.labels[rows], shapes.masks[rows], shapes.classes[:CLASSES])
+
+
+def net_and_data() -> tuple[Any, ...]:
+    return small_net(), small_data()
+
+
+def nets_and_data() -> tuple[Any, ...]:
+    return [("one", small_net(0)), ("two", small_net(1))], small_data()
+
+
+def method_net_and_data() -> tuple[Any, ...]:
+    return build("cutmix"), small_net(), small_data()
+
+
+SETTINGS: Mapping[str, Callable[[], tuple[Any, ...]]] = {
+    "calibration": logits_and_labels,
+    "compare": scores,
+}
+OPTIONS: Mapping[str, Mapping[str, Any]] = {}
+"""Options that make an analysis of a net short."""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    """Two real runs of one data set that knows where its objects are."""
+    config = RunConfig(data="shapes", size=16, model="resnet8", epochs=1, batch_size=256, device="cpu", score="last")
+    root = tmp_path_factory.mktemp("runs")
+    return [run_now(dataclasses.replace(config, method=key), root, progress=False) for key in ("cutmix", "mixup")]
+
+
+def contents(value: Any) -> Any:
+    """What of an input could have been changed, in a form that can be compared."""
+    if isinstance(value, torch.nn.Module):
+        flags = [(m.training, len(m._forward_hooks), len(m._forward_pre_hooks)) for m in value.modules()]
+        wanted = [(p.requires_grad, None if p.grad is None else p.grad.tolist()) for p in value.parameters()]
+        return flags, wanted, {k: v.numpy().tobytes() for k, v in value.state_dict().items() if torch.is_tensor(v)}
+    if isinstance(value, torch.Tensor):
+        return value.numpy().tobytes()
+    if isinstance(value, Examples):
+        return [contents(part) for part in (value.images, value.labels, value.masks)]
+    if isinstance(value, list | tuple):
+        return [contents(part) for part in value]
+    return value.tobytes() if isinstance(value, np.ndarray) else value
 
 
 @pytest.fixture(params=ANALYSES)
@@ -54,7 +119,7 @@ def entry(name: str) -> Analysis:
 
 @pytest.fixture
 def result(name: str, entry: Analysis) -> Result:
-    return entry.compute(*SETTINGS[name]())
+    return entry.compute(*SETTINGS[name](), **OPTIONS.get(name, {}))
 
 
 def same(a: Any, b: Any) -> bool:
@@ -118,19 +183,38 @@ def test_round_trip_through_the_archive(result: Result, tmp_path: Path) -> None:
 
 def test_input_is_left_alone_and_two_calls_agree(name: str, entry: Analysis, result: Result) -> None:
     inputs = SETTINGS[name]()
-    before = copy.deepcopy(inputs)
-    again = entry.compute(*inputs)
-    for now, then in zip(inputs, before, strict=True):
-        np.testing.assert_array_equal(now, then)
+    before = contents(inputs)
+    numbers = torch.random.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index]
+    again = entry.compute(*inputs, **OPTIONS.get(name, {}))
+    assert contents(inputs) == before
+    assert torch.equal(torch.random.get_rng_state(), numbers[0])
+    assert np.random.get_state()[1].tolist() == numbers[1]  # type: ignore[index]
     assert same(again, result)
 
 
-def test_on_stored_runs(name: str, entry: Analysis, tmp_path: Path) -> None:
-    runs = write_runs(tmp_path, ("vanilla", "mixup"), (0,))
-    found = analyse(runs, name)
+def test_on_stored_runs(name: str, entry: Analysis, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    light = entry.needs in ("predictions", "scores")
+    runs = write_runs(tmp_path, ("vanilla", "mixup"), (0,)) if light else request.getfixturevalue("trained")
+    options = OPTIONS.get(name, {})
+    found = analyse(runs, name, **options)
     results = found if isinstance(found, list) else [found]
     assert all(isinstance(r, entry.result) for r in results)
-    assert same(analyse(runs[0], name), results[0]) or entry.needs == "scores"
+    if entry.needs == "nets":
+        assert same(analyse(runs, name, **options), found)
+    elif entry.needs != "scores":
+        assert same(analyse(runs[0], name, **options), results[0])
+
+
+def test_mistakes_about_data_are_told(name: str, entry: Analysis) -> None:
+    if entry.needs in ("predictions", "scores"):
+        pytest.skip("takes no images")
+    *given, data = SETTINGS[name]()
+    empty = Examples(data.images[:0], data.labels[:0], data.masks[:0])
+    with pytest.raises(UsageError, match="at least one"):
+        entry.compute(*given, empty, **OPTIONS.get(name, {}))
+    grey = Examples(data.images[:, :1], data.labels, data.masks)
+    with pytest.raises(UsageError, match="channels"):
+        entry.compute(*given, grey, **OPTIONS.get(name, {}))
 
 
 # --------------------------------------------------------------------------------------------------------- the cache
@@ -234,8 +318,6 @@ def test_mistakes_are_told(run: FakeRun) -> None:
 
 
 def test_a_real_run_is_read_alike(run: FakeRun) -> None:
-    from workbench.runs import Run
-
     real = Run(run.path)
-    for name in ANALYSES:
+    for name in [name for name, entry in ANALYSES.items() if entry.needs in ("predictions", "scores")]:
         assert same(analyse(real, name), analyse(run, name))

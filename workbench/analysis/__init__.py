@@ -10,7 +10,8 @@ This file alone knows runs; the modules beside it take arrays and return frozen 
 To add an analysis, say `sharpness`:
 1. write `analysis/sharpness.py`: a frozen dataclass that extends `base.Result` (fields: arrays, numbers, texts), and a
    pure function `sharpness(...)` that returns it, its options keyword-only and plain values;
-2. add it to ANALYSES below, with what it needs of a run (an entry of NEEDS; write a new one if none fits);
+2. add it to ANALYSES below, with what it needs of a run: `predictions`: logits and labels; `net`: a net and the test
+   images (see `inputs`); `method`: the method too; `nets`: several runs' nets by name, and their test images;
 3. add a row of small inputs to SETTINGS in `tests/analysis/test_contract.py`, and an independent check of the numbers
    in `tests/analysis/test_sharpness.py`. The contract test names whatever is missing.
 """
@@ -25,13 +26,19 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from workbench.analysis import base, calibration, compare
 from workbench.analysis.base import Result, StoredRun
 from workbench.config import RunFailed, UsageError, choose, nearest
+
+if TYPE_CHECKING:
+    from workbench.data import ImageSet
+    from workbench.methods import Method
+    from workbench.models import Net
+    from workbench.runs import Run
 
 __all__ = ["ANALYSES", "NEEDS", "Analysis", "Need", "Result", "StoredRun", "analyse", "score"]
 
@@ -40,7 +47,7 @@ __all__ = ["ANALYSES", "NEEDS", "Analysis", "Need", "Result", "StoredRun", "anal
 class Need:
     """What an analysis takes from a run: how to get it, and the file of the run folder that it comes from."""
 
-    fetch: Callable[[StoredRun], tuple]
+    fetch: Callable[[Any], tuple]
     file: str
 
 
@@ -52,12 +59,47 @@ class Analysis:
     result: type[Result]
     summary: str
     needs: str
-    """An entry of NEEDS; or "scores" for an analysis over several runs, which is not cached."""
+    """An entry of NEEDS, for one result a run; "nets" for one result over the nets of several runs of one data set; or
+    "scores" for an analysis over what several runs came to, which is not cached."""
     version: int = 1
     """Raised when the same input gives other numbers than before, so that older caches are not read."""
 
 
-NEEDS: Mapping[str, Need] = {"predictions": Need(lambda run: _predictions(run), "predictions.npz")}
+def _predictions(run: StoredRun) -> tuple[np.ndarray, np.ndarray]:
+    logits, labels = run.predictions()
+    return logits, labels
+
+
+def _net(run: Run) -> tuple[Net, ImageSet]:
+    """The net, on a GPU if there is one, and the test images."""
+    return _on_device(run.net()), _test_images(run)
+
+
+def _method(run: Run) -> tuple[Method, Net, ImageSet]:
+    """The method with what it learned, its net, and the test images."""
+    net = _on_device(run.net())
+    return run.method().to(net.mean.device), net, _test_images(run)
+
+
+def _on_device(net: Net) -> Net:
+    import torch
+
+    return net.to(torch.accelerator.current_accelerator() or "cpu")
+
+
+def _test_images(run: Run) -> ImageSet:
+    from workbench.data import load
+
+    config = run.config
+    return load(config.data, "test", size=config.size, damaged=config.damaged)
+
+
+WEIGHTS = "weights.safetensors"
+NEEDS: Mapping[str, Need] = {
+    "predictions": Need(_predictions, "predictions.npz"),
+    "net": Need(_net, WEIGHTS),
+    "method": Need(_method, WEIGHTS),
+}
 
 ANALYSES: Mapping[str, Analysis] = {
     "calibration": Analysis(
@@ -87,7 +129,9 @@ def analyse(run: StoredRun | Sequence[StoredRun], name: str, **options: Any) -> 
         _options(entry, name, options)
         return entry.compute([score(r) for r in runs], **options)
     chosen = _options(entry, name, options)
-    results = [_cached(r, name, entry, chosen) for r in runs]
+    if entry.needs == "nets":
+        return _cached(runs, name, entry, chosen)
+    results = [_cached([r], name, entry, chosen) for r in runs]
     return results if isinstance(run, Sequence) else results[0]
 
 
@@ -110,11 +154,6 @@ def _number(value: float | None) -> float:
     return np.nan if value is None else float(value)
 
 
-def _predictions(run: StoredRun) -> tuple[np.ndarray, np.ndarray]:
-    logits, labels = run.predictions()
-    return logits, labels
-
-
 def _options(entry: Analysis, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """All options of the analysis, the defaults filled in, so that `bins=15` and nothing are one cache entry."""
     known = {
@@ -128,26 +167,50 @@ def _options(entry: Analysis, name: str, given: Mapping[str, Any]) -> dict[str, 
     return known | dict(given)
 
 
-def _cached(run: StoredRun, name: str, entry: Analysis, options: Mapping[str, Any]) -> Result:
-    """The stored result if it was made from these options and this file; otherwise a new one, stored if possible."""
-    need = choose(NEEDS, entry.needs, "need of an analysis")
-    source = Path(run.path) / need.file
-    if not source.is_file():
-        raise UsageError(f"run {run.name} has no {need.file}, which {name} needs; finish it with `workbench resume`")
-    path = Path(run.path) / "analysis" / f"{name}-{_digest(source, entry.version, options)}.npz"
+def _cached(runs: Sequence[StoredRun], name: str, entry: Analysis, options: Mapping[str, Any]) -> Result:
+    """The stored result if it was made from these options and files; otherwise a new one, stored if possible.
+
+    A result over several runs lies in the folder of the first.
+    """
+    if not runs:
+        raise UsageError(f"{name} needs at least one finished run, got none")
+    joint = entry.needs == "nets"
+    need = NEEDS["net"] if joint else choose(NEEDS, entry.needs, "need of an analysis")
+    sources = [_source(run, name, need.file) for run in runs]
+    label = ", ".join(run.name for run in runs)
+    path = Path(runs[0].path) / "analysis" / f"{name}-{_digest(sources, entry.version, options)}.npz"
     found = _read(entry.result, path)
     if found is None:
-        found = entry.compute(*need.fetch(run), **options, name=run.name)
+        found = entry.compute(*(_nets(runs) if joint else need.fetch(runs[0])), **options, name=label)
         try:
             base.save(found, path)
         except (OSError, RunFailed) as error:  # a full disk, a folder that may only be read
-            warnings.warn(f"{name} of {run.name} is not kept for the next time: {error}", stacklevel=3)
-    return replace(cast(Any, found), name=run.name)  # every result of one run has a name
+            warnings.warn(f"{name} of {label} is not kept for the next time: {error}", stacklevel=3)
+    return found if joint else replace(cast(Any, found), name=label)  # every result of one run has a name
 
 
-def _digest(source: Path, version: int, options: Mapping[str, Any]) -> str:
-    with source.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
+def _source(run: StoredRun, name: str, file: str) -> Path:
+    source = Path(run.path) / file
+    if not source.is_file():
+        raise UsageError(f"run {run.name} has no {file}, which {name} needs; finish it with `workbench resume`")
+    return source
+
+
+def _nets(runs: Sequence[Any]) -> tuple[list[tuple[str, Net]], ImageSet]:
+    """The nets of several runs by name, and the test images that all of them were tested on."""
+    settings = {(run.config.data, run.config.size) for run in runs}
+    if len(settings) > 1:
+        listed = "; ".join(sorted(f"{data} at {size or 'its own'} px" for data, size in settings))
+        raise UsageError(f"runs of one data set and size are needed to look at them together, got {listed}")
+    return [(run.name, _on_device(run.net())) for run in runs], _test_images(runs[0])
+
+
+def _digest(sources: Sequence[Path], version: int, options: Mapping[str, Any]) -> str:
+    contents = []
+    for source in sources:
+        with source.open("rb") as file:
+            contents.append(hashlib.file_digest(file, "sha256").hexdigest())
+    content = contents[0] if len(contents) == 1 else contents
     return hashlib.sha256(json.dumps([version, content, options], sort_keys=True).encode()).hexdigest()[:12]
 
 

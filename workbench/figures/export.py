@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,15 @@ def export(
     return written
 
 
-def report(name: str, runs: Sequence[StoredRun], out: Path | None) -> str:
+def listing() -> str:
+    """The analyses there are, a line each."""
+    return "\n".join(f"{name:12s} {entry.summary}" for name, entry in ANALYSES.items())
+
+
+def report(name: str, runs: Sequence[StoredRun], out: Path | None, options: Mapping[str, Any] | None = None) -> str:
     """An analysis over runs as text; with `out`, its whole table as CSV and its figures as PDF and PNG as well."""
     choose(ANALYSES, name, "analysis")
-    found: Any = analyse(runs, name)
+    found: Any = analyse(runs, name, **(options or {}))
     results: list[Result] = found if isinstance(found, list) else [found]
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)

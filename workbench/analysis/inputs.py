@@ -1,0 +1,148 @@
+"""What analyses of a net are given: a net, and test images as they are; how both are checked and left as found.
+
+N images, C channels, H W pixels.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from workbench.config import UsageError, shown
+from workbench.data import ImageSet
+from workbench.data.imageset import check_images
+from workbench.draw import Draw
+from workbench.models import Net
+
+ESTIMATE_FROM = 10.0
+"""Seconds above which an analysis says beforehand how long it will take."""
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Images with labels that fit in memory."""
+
+    images: Tensor
+    """(N, C, H, W) uint8, or float32 in [0, 1], on the CPU."""
+    labels: Tensor
+    """(N,) int64 class ids."""
+    masks: Tensor | None = None
+    """(N, H, W) uint8, 1 on the object, where it is known."""
+    classes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, start: int, size: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Images float32 in [0, 1] and class ids, on the device."""
+        images = self.images[start : start + size].to(device)
+        floating = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+        return floating, self.labels[start : start + size].to(device)
+
+    def batches(self, size: int, device: torch.device | str = "cpu") -> Iterator[tuple[Tensor, Tensor]]:
+        """All of them, `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self.batch(start, size, device)
+
+
+Data: TypeAlias = ImageSet | tuple[Tensor, Tensor] | Examples
+"""What may be given as data: a split of a data set; images (N, C, H, W), uint8 or floating point in [0, 1], with class
+ids (N,); or examples that were chosen before."""
+
+
+def examples(data: Data, number: int | None = None, seed: int = 0) -> Examples:
+    """At most `number` images of the data, the same for the same seed, in the order of the data; None: all."""
+    if isinstance(data, Examples):
+        return data if number is None or number >= len(data) else _chosen(data, number, seed)
+    if isinstance(data, ImageSet):
+        return _of_set(data, number, seed)
+    images, labels = data
+    images, labels = torch.as_tensor(images), torch.as_tensor(labels)
+    if images.dtype == torch.uint8:
+        check_images(images, "data")
+    elif images.dim() != 4 or not images.is_floating_point():
+        raise UsageError(f"images must be (N, C, H, W), uint8 or from 0 to 1, got {tuple(images.shape)} {images.dtype}")
+    elif images.numel() and not (float(images.min()) >= 0 and float(images.max()) <= 1):
+        low, high = float(images.min()), float(images.max())
+        raise UsageError(
+            f"floating point images must be from 0 to 1, got {low:g} to {high:g}; nets normalise themselves"
+        )
+    if labels.shape != images.shape[:1] or labels.is_floating_point():
+        raise UsageError(f"{len(images)} images need as many class ids, got {tuple(labels.shape)} {labels.dtype}")
+    return examples(Examples(images.cpu(), labels.long().cpu()), number, seed)
+
+
+def _rows(total: int, number: int | None, seed: int) -> Tensor:
+    if total == 0:
+        raise UsageError("an analysis needs at least one image, got none")
+    if number is not None and (not isinstance(number, int) or number < 1):
+        raise UsageError(f"the number of images must be a whole number from 1, got {shown(number)}")
+    if number is None or number >= total:
+        return torch.arange(total)
+    return torch.from_numpy(Draw(seed, stream="analysis").rng.permutation(total)[:number]).sort().values
+
+
+def _chosen(data: Examples, number: int, seed: int) -> Examples:
+    rows = _rows(len(data), number, seed)
+    masks = None if data.masks is None else data.masks[rows]
+    return Examples(data.images[rows], data.labels[rows], masks, data.classes)
+
+
+def _of_set(data: ImageSet, number: int | None, seed: int) -> Examples:
+    rows = _rows(len(data), number, seed)
+    masks = None if data.masks is None else data.masks[rows]
+    return Examples(data.pictures(rows), data.labels[rows], masks, data.classes)
+
+
+def device_of(net: Net) -> torch.device:
+    """Where the net is; data is brought there."""
+    return net.mean.device
+
+
+def check_fit(net: Net, data: Examples) -> None:
+    """Refuse data that the net can't take: no images, other channels, labels beyond its classes, nan logits."""
+    if not len(data):
+        raise UsageError("an analysis needs at least one image, got none")
+    if data.images.shape[1] != net.channels:
+        raise UsageError(f"{net.name} takes images of {net.channels} channels, the data has {data.images.shape[1]}")
+    if int(data.labels.max()) >= net.num_classes:
+        raise UsageError(f"{net.name} knows {net.num_classes} classes, the data has class {int(data.labels.max())}")
+    with net.probing(), torch.no_grad():
+        logits = net(data.batch(0, 2, device_of(net))[0])
+    if not logits.isfinite().all():
+        raise UsageError(f"{net.name} gives logits that are nan or infinite; its weights are broken")
+
+
+def chunk_of(net: Net, data: Examples, most: int = 256) -> int:
+    """Images at a time that an analysis with gradients can afford: fewer where images are large."""
+    pixels = data.images.shape[2] * data.images.shape[3]
+    return max(1, min(most, len(data), 256 * 64 * 64 // pixels))
+
+
+def progress(total: int, what: str, seconds: float | None = None, unit: str = "pass") -> tqdm:
+    """A progress bar; before work that is estimated to take more than ten seconds, a line that says how long."""
+    if seconds is not None and seconds > ESTIMATE_FROM:
+        tqdm.write(f"{what}: about {seconds:.0f} s" if seconds < 120 else f"{what}: about {seconds / 60:.0f} min")
+    return tqdm(total=total, desc=what, unit=unit, leave=False, disable=None if seconds is None else seconds < 1)
+
+
+def timed(fn: Callable[[], object]) -> float:
+    """Seconds of one call, for an estimate."""
+    start = time.perf_counter()
+    fn()
+    return time.perf_counter() - start
+
+
+@contextmanager
+def same_numbers(seed: int) -> Iterator[None]:
+    """Inside, PyTorch's own random numbers (which libraries draw from) follow from the seed; outside, as before."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
