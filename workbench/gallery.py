@@ -90,7 +90,11 @@ def mixes(
     keys = [key for key in METHODS if key in only or (not only and METHODS[key].family != "loss")]
     given = {run.config.method: run for path in runs for run in find(path) if run.state == "done"}
     trained = _trained([key for key in keys if key not in given], Path(out) / "runs", epochs, jobs)
-    return {key: _shown(*_ready(key, given, trained), lam) for key in keys}
+    shown = {key: _shown(*_ready(key, given, trained), lam) for key in keys}
+    for key, run in trained.items():
+        if run.config.method == key != "vanilla":
+            shown[key]["note"] = np.array(f"{shown[key]['note']}; after {epochs} epochs only, so masks are nearly even")
+    return shown
 
 
 def _shown(method: Method, net: Net | None, lam: float) -> dict[str, np.ndarray]:

@@ -15,7 +15,8 @@ from workbench.__main__ import main
 from workbench.runs import Run, runs
 
 TRAIN = ["train", "--data", "digits", "--model", "resnet8", "--size", "16", "--device", "cpu", "--no-progress"]
-COMMANDS = ["tour", "train", "resume", "runs", "sweep", "analyse", "figures", "mix", "data", "methods", "bench"]
+COMMANDS = ["tour", "train", "resume", "runs", "sweep", "analyse", "figures", "mix", "gallery"]
+COMMANDS += ["data", "methods", "bench"]
 
 
 def code_of(*words: str) -> int:
@@ -181,3 +182,28 @@ def test_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.yaml").write_text("method: [vanilla]\nmethods: [vanilla]\n")
     assert code_of("sweep", tmp_path / "bad.yaml") == 2
     assert "did you mean 'methods'" in capsys.readouterr().err
+
+
+def test_gallery_of_methods_without_a_net(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of("gallery", "--out", tmp_path, "--only", "cutmix", "fmix", "--lam", "0.3") == 0
+    assert str(tmp_path / "gallery.png") in capsys.readouterr().out
+    assert Image.open(tmp_path / "gallery.png").size[0] > 2000
+    assert code_of("gallery", "--out", tmp_path, "--only", "cutmx") == 2
+    assert "did you mean 'cutmix'" in capsys.readouterr().err
+
+
+def test_bench_of_methods(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("bench", "methods", "--only", "mixup", "--size", "16", "--batch-size", "4", "--rounds", "1")
+    assert code_of(*words, "--out", tmp_path) == 0
+    assert "4 x 3 x 16 x 16" in capsys.readouterr().out and (tmp_path / "methods.csv").exists()
+    assert code_of("bench", "steps", "--size", "16", "32", "--out", tmp_path) == 2
+    assert "takes one size, got 16, 32" in capsys.readouterr().err
+
+
+def test_analyses_are_listed_and_take_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of("analyse") == 0
+    assert "calibration" in capsys.readouterr().out
+    assert code_of(*TRAIN, "--epochs", "1", "--root", tmp_path) == 0
+    assert code_of("analyse", "calibration", tmp_path, "--options", "bins=10") == 0
+    assert code_of("analyse", "calibration", tmp_path, "--options", "bin=10") == 2
+    assert "did you mean 'bins'" in capsys.readouterr().err

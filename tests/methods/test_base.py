@@ -134,3 +134,28 @@ def test_described_defaults_build_the_method() -> None:
         parameters = {p.name: p.default for p in describe(key)}
         assert "num_classes" not in parameters
         assert repr(build(key, parameters)) == repr(build(key))
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (torch.ones(4, 1, 9, 8), r"\(4, 1, 8, 8\), or have a coarser H and W; got \(4, 1, 9, 8\)"),
+        (torch.ones(4, 2, 8, 8), r"got \(4, 2, 8, 8\)"),
+        (torch.ones(3, 1, 8, 8), r"got \(3, 1, 8, 8\)"),
+        (torch.ones(8, 8), r"got \(8, 8\)"),
+        (torch.ones(4, 1, 0, 8), r"got \(4, 1, 0, 8\)"),
+    ],
+)
+def test_a_mask_of_another_size_is_refused(mask: torch.Tensor, message: str) -> None:
+    source, weight = torch.zeros(4, 2, dtype=torch.int64), torch.full((4, 2), 0.5)
+    with pytest.raises(UsageError, match=message):
+        Mixed(torch.rand(4, 3, 8, 8), source, weight, mask)
+    with pytest.raises(UsageError, match="one source and one weight for every row"):
+        Mixed(torch.rand(4, 3, 8, 8), source, weight[:, :1])
+
+
+def test_a_coarse_mask_is_meant_enlarged() -> None:
+    source, weight = torch.zeros(1, 2, dtype=torch.int64), torch.full((1, 2), 0.5)
+    mixed = Mixed(torch.rand(1, 3, 4, 6), source, weight, torch.tensor([[[[0.0, 1.0]]]]))
+    assert mixed.shares()[0, 0].tolist() == [[0, 0, 0, 1, 1, 1]] * 4
+    assert mixed.shares()[0, 1].tolist() == [[1, 1, 1, 0, 0, 0]] * 4

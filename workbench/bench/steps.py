@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from tqdm.auto import tqdm
 
 from workbench.bench.timing import check_counts, clock, headline, interleaved, spread, warm_heap, write_table
 from workbench.bench.train import Untested, training_of
@@ -47,7 +48,7 @@ def bench_steps(
     device = trainings["vanilla"].accelerator.device
     with told(Path(out)):
         Path(out).mkdir(parents=True, exist_ok=True)
-    memory = {name: _warm_up(training) for name, training in trainings.items()}
+    memory = {name: _warm_up(t) for name, t in tqdm(trainings.items(), desc="bench steps, warm-up", unit="method")}
     waits = {name: _waits(training) for name, training in trainings.items()} if device.type == "cuda" else {}
 
     def measure(name: str, index: int) -> float:

@@ -127,7 +127,7 @@ def _sheet(out: Path) -> Path:
 def _write_sheet(x: Tensor, mixed: Mixed, images: Sequence[Path], out: Path) -> list[Path]:
     """Sources, mask and mix in a row."""
     pictures, captions = [_pixels(x[0]), _pixels(x[1])], [f"A: {images[0].name}", f"B: {images[1].name}"]
-    if mixed.mask is not None and mixed.source.shape[1] == 2:
+    if mixed.mask is not None:
         pictures.append(framed(mixed.shares()[0, 0].detach().numpy()))
         captions.append("mask: white is A")
     pictures.append(_pixels(mixed.x[0]))

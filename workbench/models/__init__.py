@@ -96,8 +96,12 @@ class Net(nn.Module):
         """Channels of the features at a depth."""
         return choose(self._places, depth, f"depth of {self.name}")["num_chs"]
 
+    def module_name(self, depth: str) -> str:
+        """Name in the backbone of the module whose output is what passes a depth; empty for the image."""
+        return choose(self._places, depth, f"depth of {self.name}")["module"]
+
     def _module(self, depth: str) -> nn.Module:
-        return self.backbone.get_submodule(choose(self._places, depth, f"depth of {self.name}")["module"])
+        return self.backbone.get_submodule(self.module_name(depth))
 
     def features(self, x: Tensor, depth: str) -> Tensor:
         """(B, C, h, w) features at a depth; the pass stops there. Tokens are laid out on their grid."""
@@ -163,6 +167,30 @@ class Net(nn.Module):
         finally:
             handle.remove()
 
+    @contextmanager
+    def edit_map(self, module: str, fn: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """While open, what a module of the backbone gives is replaced by `fn` of it, as a map (B, C, h, w).
+
+        The module, by its name in the backbone, is one whose output is as wide as the last depth. Channels that come
+        last are turned; tokens are laid out on their grid, and the prefix tokens pass as they are.
+        """
+
+        def turned(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+            before = self.as_map(output, self.depths[-1])
+            after = fn(before)
+            if before is output:
+                return after
+            if output.dim() == 4:
+                return after.permute(0, 2, 3, 1)
+            return torch.cat([output[:, : output.shape[1] - before[0, 0].numel()], after.flatten(2).mT], 1)
+
+        handle = self.backbone.get_submodule(module).register_forward_hook(turned)
+        try:
+            with _eagerly():
+                yield
+        finally:
+            handle.remove()
+
     # ------------------------------------------------------------------------------------------------ looking
 
     @contextmanager
@@ -176,6 +204,20 @@ class Net(nn.Module):
                 yield probe
         finally:
             handle.remove()
+
+    @contextmanager
+    def attentions(self) -> Iterator[list[AttentionProbe]]:
+        """While open, forward passes leave every block's attention in its probe, from the first block to the last."""
+        last_attention(self.backbone, self.name)  # tells what is wrong with nets that have none
+        grid, prefix = self.backbone.patch_embed.grid_size, self.backbone.num_prefix_tokens
+        probes = [AttentionProbe(block.attn, prefix, grid) for block in self.backbone.blocks]
+        handles = [probe.module.register_forward_pre_hook(probe.keep) for probe in probes]
+        try:
+            with _eagerly():
+                yield probes
+        finally:
+            for handle in handles:
+                handle.remove()
 
     @contextmanager
     def probing(self) -> Iterator[None]:

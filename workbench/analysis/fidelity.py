@@ -1,0 +1,420 @@
+"""Does the label tell what can be seen? A source's weight in the label against the share of its object in the mix.
+
+Conventions: of every source k of a mixed row, visible_k is the share with which the source's object pixels went into
+the mix, in pixels of its whole object: 1 is the whole object at full strength and full size, 0.25 a quarter of its
+pixels, or all of them at a quarter of their strength, or the whole object at half its side. A method whose labels are
+exact on average has a bias of 0: that is what `weight - visible` is held against, never against the area of a box.
+
+How the pixels are followed: with what a method decides kept fixed (boxes, masks, where patches go), its mix is a
+weighting of the pixels of its sources, so the derivative of the mix in the direction of an object mask IS the place
+and the strength of that object in the mix. Forward differentiation carries it through blends, crops, resizing and
+transport alike; what goes into a net loses it, so that decisions stay fixed. Nothing is asked of the method, and that
+the weights of all pixels sum to 1 is checked.
+
+Not covered: mixes of features, which have no pixels (ManifoldMix, AlignMix): they are shown mixed at the input, as
+their `picture` is; and rows that are mixed with themselves, which are left out.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from workbench import style
+from workbench.analysis.base import Result
+from workbench.analysis.inputs import Data, Examples, check_fit, chunk_of, device_of, examples, progress
+from workbench.config import UsageError, check_fields, shown
+from workbench.draw import Draw
+from workbench.methods import METHODS, Method, Mixed, build
+from workbench.models import Net
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+BATCH = 64
+"""Images that are mixed among themselves, at most."""
+TOLERANCE = 1e-3
+"""By how much the weights of a mixed pixel may miss 1."""
+
+
+# M pairs of a mixed row and one of its sources
+@dataclass(frozen=True)
+class Fidelity(Result):
+    """Label weight and visible share of every source of every mixed row."""
+
+    name: str
+    method: str
+    """Its key, or the name of its class."""
+    note: str
+    """What the method's picture of itself says, where that is not simply what the net sees."""
+    weight: np.ndarray
+    """(M,) the label's weight of the source, 0 to 1."""
+    visible: np.ndarray
+    """(M,) the share of the source's object that is visible, 0 to about 1."""
+    order: np.ndarray
+    """(M,) 0 for the row itself, 1 for its partner, ..."""
+    alpha: np.ndarray
+    """(M,) the method's alpha; nan where it has none."""
+    label_from: float
+    """A lost object: the label gives it at least this much, ..."""
+    visible_below: float
+    """... and less than this share of it is visible."""
+
+    @property
+    def bias(self) -> float:
+        """Mean over all sources of label weight minus visible share: above 0, labels promise more than there is."""
+        return _mean(self.weight - self.visible)
+
+    @property
+    def correlation(self) -> float:
+        """Pearson's, of weight and visible share; nan where either does not vary."""
+        return _correlation(self.weight, self.visible)
+
+    @property
+    def lost(self) -> float:
+        """Of the partners to which the label gives at least `label_from`, the share whose object is as good as gone."""
+        return _lost(self.weight, self.visible, self.order, self.label_from, self.visible_below)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One line a mixed row and source."""
+        import pandas as pd
+
+        columns = {"source": self.order, "alpha": self.alpha, "weight": self.weight, "visible": self.visible}
+        return pd.DataFrame({"name": self.name, "method": self.method, **columns})
+
+    def summary(self) -> pd.DataFrame:
+        """One line an alpha. `mean_error` is the mean of |weight - visible|."""
+        import pandas as pd
+
+        alphas = _alphas(self.alpha)
+        return pd.DataFrame([self._line(alpha) for alpha in alphas])
+
+    def _line(self, alpha: float) -> dict[str, Any]:
+        rows = _at(self.alpha, alpha)
+        weight, visible, order = self.weight[rows], self.visible[rows], self.order[rows]
+        return {
+            "name": self.name,
+            "method": self.method,
+            "alpha": alpha,
+            "sources": len(weight),
+            "bias": _mean(weight - visible),
+            "partner_bias": _mean((weight - visible)[order > 0]),
+            "mean_error": _mean(np.abs(weight - visible)),
+            "correlation": _correlation(weight, visible),
+            "lost": _lost(weight, visible, order, self.label_from, self.visible_below),
+        }
+
+    @property
+    def height(self) -> float:
+        return 0.9
+
+    def draw(self, ax: Axes) -> None:
+        """A point a source; on the diagonal the label tells the truth. The tinted corner holds the lost objects."""
+        ax.fill_between((self.label_from, 1), 0, self.visible_below, color=style.FAINT, alpha=0.5, linewidth=0)
+        ax.plot((0, 1), (0, 1), color=style.INK, linewidth=0.7, linestyle=(0, (4, 2)), zorder=3)
+        for label, rows, looks in self._groups():
+            ax.scatter(self.weight[rows], self.visible[rows], s=3, linewidths=0, label=label, clip_on=False, **looks)
+        top = max(1.0, float(self.visible.max(initial=0)))
+        ax.set(xlim=(0, 1), ylim=(0, top), xlabel="weight in the label", ylabel="share of the object that is visible")
+        ax.set_title(self.name or style.label(self.method))
+        if len(self.weight):
+            ax.legend(loc="upper left", markerscale=2, handletextpad=0.2)
+        _write(ax, self._text())
+
+    def _groups(self) -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
+        """(label, points, looks): by alpha where there are several, else the row itself and its partners."""
+        color, dense = style.look(self.method).color, 0.7 if len(self.weight) < 500 else 0.35
+        alphas = _alphas(self.alpha)
+        if len(alphas) == 1:
+            groups = ("row itself", self.order == 0, style.MUTED), ("partner", self.order > 0, color)
+        else:
+            shades = _shades(color, len(alphas))
+            groups = tuple((f"α = {a:g}", _at(self.alpha, a), s) for a, s in zip(alphas, shades, strict=True))
+        for label, rows, shade in groups:
+            if rows.any():
+                yield label, rows, {"color": shade, "alpha": dense}
+
+    def _text(self) -> str:
+        if not len(self.weight):
+            return "no row is mixed with another"
+        bias = f"{100 * self.bias:+.1f}".replace("-", "\N{MINUS SIGN}")
+        lost = "" if np.isnan(self.lost) else f"\nobject lost {100 * self.lost:.1f} %"
+        correlation = "" if np.isnan(self.correlation) else f"\nr = {self.correlation:.2f}"
+        return f"bias {bias} points{correlation}{lost}"
+
+
+def _write(ax: Axes, text: str) -> None:
+    """At the right, just above the corner of lost objects."""
+    box = {"boxstyle": "square,pad=0.2", "facecolor": "white", "alpha": 0.8, "linewidth": 0}
+    ax.text(0.98, 0.08, text, transform=ax.transAxes, ha="right", va="bottom", fontsize=style.SMALLEST, bbox=box)
+
+
+def _shades(color: str, number: int) -> list[tuple[float, float, float]]:
+    """From a tint to the colour itself to a dark shade."""
+    from matplotlib.colors import LinearSegmentedColormap, to_rgb
+
+    pale = tuple(0.4 * part + 0.6 for part in to_rgb(color))
+    scale = LinearSegmentedColormap.from_list("shades", [pale, to_rgb(color), (0.1, 0.1, 0.1)])
+    return [scale(i)[:3] for i in np.linspace(0, 0.85, number)]
+
+
+# ------------------------------------------------------------------------------------------------------ the numbers
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else np.nan
+
+
+def _correlation(weight: np.ndarray, visible: np.ndarray) -> float:
+    if len(weight) < 2 or np.ptp(weight) == 0 or np.ptp(visible) == 0:
+        return np.nan
+    return float(np.corrcoef(weight, visible)[0, 1])
+
+
+def _lost(weight: np.ndarray, visible: np.ndarray, order: np.ndarray, label_from: float, visible_below: float) -> float:
+    """The rate; nan where the label gives no partner that much."""
+    promised = (order > 0) & (weight >= label_from)
+    return _mean(visible[promised] < visible_below)
+
+
+def _alphas(alpha: np.ndarray) -> list[float]:
+    found = np.unique(alpha)  # equal nans are one
+    return found.tolist() if len(found) else [np.nan]
+
+
+def _at(alpha: np.ndarray, value: float) -> np.ndarray:
+    return np.isnan(alpha) if np.isnan(value) else alpha == value
+
+
+# -------------------------------------------------------------------------------------------------------- computing
+
+
+def fidelity(
+    method: Method,
+    net: Net,
+    data: Data,
+    *,
+    images: int = 256,
+    draws: int = 4,
+    alphas: Sequence[float] = (),
+    label_from: float = 0.3,
+    visible_below: float = 0.05,
+    seed: int = 0,
+    name: str = "",
+) -> Fidelity:
+    """Mix images that know their objects, and hold the labels against what is visible of each.
+
+    data: with object masks (`shapes`, a folder of images with masks); images without an object can be partners, but
+    are not counted. images: how many, at most. draws: how often they are mixed, each time with other partners and
+    weights. alphas: values of the method's `alpha` to go through; none: the method as it is. A learned mixer is taken
+    as it is now, in evaluation mode.
+    """
+    chosen = examples(data, images, seed)
+    check_fit(net, chosen)
+    return _fidelity(method, net, chosen, draws, alphas, (label_from, visible_below), seed, name)
+
+
+def fidelity_table(
+    keys: Iterable[str], data: Data, *, alphas: Sequence[float] = (), images: int = 256, draws: int = 4, seed: int = 0
+) -> pd.DataFrame:
+    """The summaries of several methods, at their papers' parameters and at each of `alphas` that a method has.
+
+    For methods that need no net: UsageError for the others.
+    """
+    import pandas as pd
+
+    chosen, found = examples(data, images, seed), []
+    for key in keys:
+        method = build(key)
+        if method.needs_net:
+            raise UsageError(f"{key} looks into a net; call fidelity(method, net, data) with one")
+        swept = alphas if hasattr(method, "alpha") else ()
+        found.append(_fidelity(method, None, chosen, draws, swept, (0.3, 0.05), seed, key).summary())
+    if not found:
+        raise UsageError("a table of fidelity needs at least one method, got none")
+    return pd.concat(found, ignore_index=True)
+
+
+def _fidelity(
+    method: Method,
+    net: Net | None,
+    data: Examples,
+    draws: int,
+    alphas: Sequence[float],
+    limits: tuple[float, float],
+    seed: int,
+    name: str,
+) -> Fidelity:
+    _check(data, draws, limits)
+    methods = [_with_alpha(method, alpha) for alpha in alphas] or [method]
+    batches = [(m, number, rows) for m in methods for number, rows in _batches(data, net, draws, seed)]
+    start, parts, notes, bar = time.perf_counter(), [], set(), None
+    for mixer, number, rows in batches:
+        part, note = _measured(mixer, net, data, rows, lambda n=number: Draw(seed, *n, stream="fidelity"))
+        parts.append((*part, np.full(len(part[0]), getattr(mixer, "alpha", np.nan), float)))
+        notes.add(note)
+        bar = bar or progress(len(batches), f"fidelity of {_key(method)}", _left(start, len(batches)), "batch")
+        bar.update()
+    assert bar is not None  # there is at least one batch
+    bar.close()
+    weight, visible, order, alpha = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Fidelity(name, _key(method), "; ".join(sorted(notes - {""})), weight, visible, order, alpha, *limits)
+
+
+def _left(start: float, batches: int) -> float:
+    """Seconds that all batches take, judged by the first."""
+    return batches * (time.perf_counter() - start)
+
+
+def _check(data: Examples, draws: int, limits: tuple[float, float]) -> None:
+    if data.masks is None:
+        raise UsageError("fidelity needs images that know their objects, got none with masks; take data 'shapes'")
+    if not bool(data.masks.any()):
+        raise UsageError("fidelity needs images with objects, but all masks are empty")
+    if not isinstance(draws, int) or draws < 1:
+        raise UsageError(f"draws must be a whole number from 1, got {shown(draws)}")
+    if not all(0 <= limit <= 1 for limit in limits):
+        raise UsageError(f"label_from and visible_below must be from 0 to 1, got {limits[0]} and {limits[1]}")
+
+
+def _key(method: Method) -> str:
+    return next((key for key, cls in METHODS.items() if cls is type(method)), type(method).__name__)
+
+
+def _with_alpha(method: Method, alpha: float) -> Method:
+    """A copy of the method, with what it learned, at another alpha."""
+    if "alpha" not in {f.name for f in dataclasses.fields(method)}:
+        raise UsageError(f"{_key(method)} has no alpha to go through; leave alphas out")
+    other: Any = copy.deepcopy(method)
+    other.alpha = alpha
+    check_fields(other, type(method).__name__)
+    return other
+
+
+def _batches(data: Examples, net: Net | None, draws: int, seed: int) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+    """((draw, batch), rows): in each draw every image once, in batches of about one size, put together by chance."""
+    size = min(BATCH, len(data)) if net is None else chunk_of(net, data, BATCH)
+    for draw in range(draws):
+        order = Draw(seed, draw, stream="fidelity").rng.permutation(len(data))
+        for i, rows in enumerate(np.array_split(order, -(-len(data) // size))):
+            yield (draw, i), rows
+
+
+# ------------------------------------------------------------------------------------------- where the pixels went
+
+
+def _measured(
+    method: Method, net: Net | None, data: Examples, rows: np.ndarray, draw: Callable[[], Draw]
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], str]:
+    """(weight, visible, order), each (M,), of one batch, and what the method's picture says of itself."""
+    batch = Examples(data.images[rows], data.labels[rows])
+    x, y = batch.batch(0, len(batch), "cpu" if net is None else device_of(net))
+    objects = data.masks[rows].ne(0).to(x) if data.masks is not None else x.new_zeros(x[:, 0].shape)
+    with torch.no_grad(), nullcontext() if net is None else net.probing():
+        mixed, note, whole = _followed(method, net, x, y, draw(), torch.ones_like(objects))
+        if not torch.allclose(whole, torch.ones_like(whole), atol=TOLERANCE):
+            what = "its mix is no weighting of pixels that sums to 1"
+            raise UsageError(
+                f"fidelity can't follow the pixels of {_key(method)}: {what}; give a method that mixes pixels"
+            )
+        visible = _visible(method, net, x, y, draw, objects, mixed)
+    return _counted(mixed, visible, objects.sum((1, 2))), note
+
+
+def _visible(
+    method: Method, net: Net | None, x: Tensor, y: Tensor, draw: Callable[[], Draw], objects: Tensor, mixed: Mixed
+) -> Tensor:
+    """(R, K) object pixels of each source that are visible in each mixed row.
+
+    The mix is run once a colour, with the objects of the rows of that colour: two sources of one mixed row never have
+    the same, so that what is seen is the one's alone.
+    """
+    used = _used(mixed)
+    color = torch.from_numpy(colors(mixed.source.cpu().numpy(), used.cpu().numpy(), len(x))).to(x.device)
+    seen = torch.zeros(mixed.source.shape, device=x.device)
+    for one in range(int(color.max()) + 1):
+        chosen = objects * (color == one)[:, None, None]
+        found = _followed(method, net, x, y, draw(), chosen)[2].sum((1, 2))
+        seen += torch.where(used & (color[mixed.source] == one), found[:, None], 0.0)
+    return seen
+
+
+def _used(mixed: Mixed) -> Tensor:
+    """(R, K) bool: whether a source has any part in the row's label or, by the mask, in its pixels."""
+    labelled = mixed.weight > 0
+    return labelled if mixed.mask is None else labelled | mixed.shares().gt(0).any(3).any(2)
+
+
+def colors(source: np.ndarray, used: np.ndarray, rows: int) -> np.ndarray:
+    """(rows,) a colour from 0 for each row of the batch, so that the used sources of a mixed row differ. Greedy."""
+    apart: list[set[int]] = [set() for _ in range(rows)]
+    for sources, chosen in zip(source, used, strict=True):
+        together = set(sources[chosen].tolist())
+        for row in together:
+            apart[row] |= together - {row}
+    color = np.full(rows, -1)
+    for row in range(rows):
+        taken = {color[other] for other in apart[row]}
+        color[row] = next(c for c in range(rows) if c not in taken)
+    return color
+
+
+def _followed(
+    method: Method, net: Net | None, x: Tensor, y: Tensor, draw: Draw, shown: Tensor
+) -> tuple[Mixed, str, Tensor]:
+    """The mix, its note, and (R, H, W) with what share the pixels `shown` (B, H, W) are visible in it."""
+    with forward_ad.dual_level(), _decisions_fixed():
+        mixed, note = method.picture(forward_ad.make_dual(x, shown[:, None].expand_as(x).contiguous()), y, net, draw)
+        primal, tangent = forward_ad.unpack_dual(mixed.x)
+        tangent = torch.zeros_like(primal) if tangent is None else tangent
+        plain = {
+            f: forward_ad.unpack_dual(getattr(mixed, f)).primal
+            for f in ("weight", "mask")
+            if getattr(mixed, f) is not None
+        }
+        return dataclasses.replace(mixed, x=primal, **plain), note, tangent.mean(1)
+
+
+@contextmanager
+def _decisions_fixed() -> Iterator[None]:
+    """While open, nets get images without the direction that is followed, and so do the masks that they decide."""
+
+    def plain(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if not isinstance(module, Net):
+            return None
+        return tuple(forward_ad.unpack_dual(i).primal if isinstance(i, Tensor) else i for i in inputs)
+
+    handle = register_module_forward_pre_hook(plain)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _counted(mixed: Mixed, visible: Tensor, whole: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(weight, visible share, order), each (M,), of rows with another source, and of sources that have an object.
+
+    visible: (R, K) pixels; whole: (B,) pixels of each image's object.
+    """
+    source, weight = mixed.source, mixed.weight
+    size = whole[source]
+    own = source[:, :1] == source
+    other = ~own & ((weight > 0) | (visible > 0))
+    repeated = own.clone()
+    repeated[:, 0] = False
+    counted = other.any(1)[:, None] & (size > 0) & ~repeated & (own | (weight > 0) | (visible > 0))
+    order = torch.arange(source.shape[1], device=source.device).expand_as(source)
+    share = visible / size.clamp(min=1)
+    return tuple(t[counted].double().cpu().numpy() for t in (weight, share)) + (order[counted].cpu().numpy(),)

@@ -1,0 +1,117 @@
+"""Blur. Images are (B, C, H, W) in [0, 1]; lengths are pixels."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from workbench.analysis.robustness import draws
+
+
+def defocus_blur(x: Tensor, rng: torch.Generator, radius: float, softness: float) -> Tensor:
+    """A disc, its edge softened by a Gaussian of `softness` pixels; a disc under one pixel is the Gaussian alone."""
+    return filtered(x, disc(radius, softness, x))
+
+
+def glass_blur(x: Tensor, rng: torch.Generator, sigma: float, reach: float, rounds: float) -> Tensor:
+    """Pixels change places with others at most `reach` away, between two Gaussian blurs.
+
+    The published code swaps pixel by pixel over the whole image. Here pixels 2 `reach` + 1 apart, whose surroundings
+    can't touch, swap at once, and the grid of them is moved over all places: the same swaps in another order.
+    """
+    soft = gaussian(sigma, x)
+    return filtered(swapped(filtered(x, soft), rng, round(reach), round(rounds)), soft)
+
+
+def motion_blur(x: Tensor, rng: torch.Generator, length: float, sigma: float) -> Tensor:
+    """Half a Gaussian of `sigma` along a line of its own for each image, within 45 degrees of horizontal, cut off at
+    `length`."""
+    angle = draws.uniform((len(x),), rng, x, -math.pi / 4, math.pi / 4)
+    return filtered(x, streak(angle, length, sigma))
+
+
+def zoom_blur(x: Tensor, rng: torch.Generator, largest: float, step: float) -> Tensor:
+    """Mean of the image and of enlargements about its centre by 1, 1 + `step`, ..., `largest`."""
+    number = round((largest - 1) / step) + 1
+    total = x.clone()
+    for factor in torch.linspace(1, largest, number).tolist():
+        total += enlarging(x.shape[2], factor, x) @ x @ enlarging(x.shape[3], factor, x).T
+    return total / (number + 1)
+
+
+# ------------------------------------------------------------------------------------------------------------- parts
+
+
+def filtered(x: Tensor, kernel: Tensor) -> Tensor:
+    """Convolution of (B, C, H, W) with one kernel (k, k), k odd, or with one for each image (B, k, k). The border is
+    mirrored, or repeated where the kernel is larger than the image."""
+    reach, (height, width) = kernel.shape[-1] // 2, x.shape[2:]
+    padded = F.pad(x, [reach] * 4, mode="reflect" if reach < min(height, width) else "replicate")
+    if kernel.dim() == 2 and reach <= 2:
+        planes = padded.flatten(0, 1).unsqueeze(1)
+        return F.conv2d(planes, kernel.flip(0, 1)[None, None]).view(x.shape)
+    side = [-(-n // 8) * 8 for n in padded.shape[2:]]  # lengths that the transform is quick with
+    spectrum = torch.fft.rfft2(kernel, s=side)
+    spectrum = spectrum.unsqueeze(1) if kernel.dim() == 3 else spectrum
+    product = torch.fft.irfft2(torch.fft.rfft2(padded, s=side) * spectrum, s=side)
+    return product[:, :, 2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width]
+
+
+def gaussian(sigma: float, like: Tensor, reach: int | None = None) -> Tensor:
+    """(k, k) Gaussian kernel, cut off at three sigma if nothing else is said."""
+    reach = max(1, math.ceil(3 * sigma)) if reach is None else reach
+    steps = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    line = torch.exp(-(steps**2) / (2 * sigma**2))
+    line /= line.sum()
+    return torch.outer(line, line).to(like)
+
+
+def disc(radius: float, softness: float, like: Tensor) -> Tensor:
+    """(k, k) kernel: the pixels whose centres lie within `radius`, blurred over 3 pixels (5 from a radius of 8)."""
+    reach = math.floor(radius)
+    steps = torch.arange(-reach, reach + 1)
+    inside = (steps[:, None] ** 2 + steps**2 <= radius**2).to(like)
+    soft = gaussian(softness, like, reach=1 if radius <= 8 else 2)
+    margin = 2 * (soft.shape[0] // 2)
+    blurred = F.conv2d(F.pad(inside, [margin] * 4)[None, None], soft[None, None])[0, 0]
+    return blurred / blurred.sum()
+
+
+def streak(angle: Tensor, length: float, sigma: float) -> Tensor:
+    """(B, k, k) kernels: half a Gaussian from the centre in the direction of each angle (radians)."""
+    taps = math.ceil(min(length, 3 * sigma))
+    along = torch.arange(taps + 1).to(angle)
+    weight = torch.exp(-(along**2) / (2 * sigma**2))
+    places = torch.arange(-taps, taps + 1).to(angle)
+    rows = (1 - (places - (along * angle.sin()[:, None])[..., None]).abs()).clamp(min=0)
+    columns = (1 - (places - (along * angle.cos()[:, None])[..., None]).abs()).clamp(min=0)
+    return torch.einsum("t,bty,btx->byx", weight / weight.sum(), rows, columns)
+
+
+def enlarging(side: int, factor: float, like: Tensor) -> Tensor:
+    """(side, side) matrix that enlarges a line about its middle, by linear interpolation."""
+    places = torch.arange(side, dtype=torch.float64)
+    source = (places - (side - 1) / 2) / factor + (side - 1) / 2
+    return (1 - (source[:, None] - places).abs()).clamp(min=0).to(like)
+
+
+def swapped(x: Tensor, rng: torch.Generator, reach: int, rounds: int) -> Tensor:
+    """The images with their pixels swapped with others in a square of `reach` pixels around, all channels alike."""
+    batch, _, height, width = x.shape
+    if min(height, width) <= 2 * reach:
+        return x
+    pixels = torch.arange(height * width, device=x.device).repeat(batch, 1)
+    stride = 2 * reach + 1
+    for turn in range(rounds * stride**2):
+        top, left = divmod(turn % stride**2, stride)
+        rows = torch.arange(reach + top, height - reach, stride, device=x.device)
+        columns = torch.arange(reach + left, width - reach, stride, device=x.device)
+        here = (rows[:, None] * width + columns).flatten().expand(batch, -1)
+        down, right = draws.integers(-reach, reach, (2, *here.shape), rng, x.device)
+        there = here + down * width + right
+        mine, other = pixels.gather(1, here), pixels.gather(1, there)
+        pixels.scatter_(1, here, other).scatter_(1, there, mine)
+    return x.flatten(2).gather(2, pixels.unsqueeze(1).expand(-1, x.shape[1], -1)).view(x.shape)
