@@ -12,7 +12,8 @@ from sklearn.metrics import brier_score_loss, log_loss
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from workbench.analysis import calibration as module
-from workbench.analysis.calibration import bin_table, calibration, logits_of, pool
+from workbench.analysis import probabilities
+from workbench.analysis.calibration import bin_table, calibration, equal_mass_ece, logits_of, pool
 from workbench.config import UsageError
 
 
@@ -173,7 +174,7 @@ def test_one_sample_and_one_class_work(logits, labels) -> None:
 def test_chunks_and_threads_change_nothing(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     z, y = made(1000, 9)
     whole = calibration(z, y)
-    monkeypatch.setattr(module, "CHUNK", chunk)
+    monkeypatch.setattr(probabilities, "CHUNK", chunk)
     parts = calibration(z, y)
     np.testing.assert_array_equal(parts.count, whole.count)
     np.testing.assert_array_equal(parts.bin_confidence, whole.bin_confidence)
@@ -263,3 +264,41 @@ def test_the_diagram_shows_the_table() -> None:
     (strip,) = ax.child_axes
     np.testing.assert_allclose([bar.get_height() for bar in strip.patches], found.share)
     assert any(f"ECE {100 * found.ece:.1f} %" in t.get_text() for t in ax.texts)
+
+
+# ------------------------------------------------------------------------------------------- other kinds of bins
+
+
+def test_classwise_error_against_a_loop_over_classes_and_bins() -> None:
+    rng = np.random.default_rng(3)
+    logits, labels = rng.normal(0, 2, (300, 5)), rng.integers(0, 5, 300)
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    errors = []
+    for k in range(5):
+        total = 0.0
+        for low, high in zip(np.linspace(0, 1, 11)[:-1], np.linspace(0, 1, 11)[1:], strict=True):
+            inside = (p[:, k] > low) & (p[:, k] <= high)
+            if inside.any():
+                total += inside.mean() * abs(p[inside, k].mean() - (labels[inside] == k).mean())
+        errors.append(total)
+    assert calibration(logits, labels, bins=10).classwise_ece == pytest.approx(np.mean(errors), abs=1e-9)
+
+
+def test_equal_mass_bins_against_a_plain_split() -> None:
+    rng = np.random.default_rng(4)
+    confidence, right = rng.random(100), rng.random(100) < 0.5
+    parts = np.array_split(np.argsort(confidence), 10)
+    expected = sum(len(i) / 100 * abs(confidence[i].mean() - right[i].mean()) for i in parts)
+    assert equal_mass_ece(confidence, right, 10) == pytest.approx(expected)
+
+
+def test_equal_confidences_share_a_bin() -> None:
+    confidence = np.repeat(0.8, 50)
+    right = np.arange(50) % 5 > 0  # 80 % right: perfectly calibrated, however the equal ones might be split
+    assert equal_mass_ece(confidence, np.sort(right), 5) == pytest.approx(0, abs=1e-12)
+    assert equal_mass_ece(confidence[:2], right[:2], 15) == pytest.approx(0.3)
+
+
+def test_the_class_wise_error_of_very_many_probabilities_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_PROBABILITIES", 10)
+    assert np.isnan(calibration(np.eye(4), np.arange(4)).classwise_ece)

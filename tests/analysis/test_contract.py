@@ -21,10 +21,11 @@ from matplotlib import pyplot as plt
 
 from tests.fake_runs import FakeRun, write_run, write_runs
 from workbench import analysis
-from workbench.analysis import ANALYSES, NEEDS, Analysis, analyse, base
+from workbench.analysis import ACROSS, ANALYSES, NEEDS, Analysis, analyse, base
 from workbench.analysis.base import Result
 from workbench.analysis.compare import Score
 from workbench.analysis.inputs import Examples
+from workbench.analysis.ranking import Outcome
 from workbench.config import RunConfig, UsageError
 from workbench.data import load
 from workbench.methods import build
@@ -43,6 +44,12 @@ def scores() -> tuple[Any, ...]:
         return Score(RunConfig(method=method, seed=seed), accuracy, 0.1, 0.2, 1e6, 100)
 
     return ([one("vanilla", 0, 0.7), one("vanilla", 1, 0.72), one("mixup", 0, 0.75), one("mixup", 1, 0.74)],)
+
+
+def outcomes() -> tuple[Any, ...]:
+    rng = np.random.default_rng(0)
+    keys = ("vanilla", "mixup", "cutmix")
+    return ([Outcome(RunConfig(method=key, seed=s), rng.random(60) < 0.7) for key in keys for s in range(3)],)
 
 
 CLASSES = 4
@@ -78,8 +85,14 @@ def method_net_and_data() -> tuple[Any, ...]:
 SETTINGS: Mapping[str, Callable[[], tuple[Any, ...]]] = {
     "calibration": logits_and_labels,
     "compare": scores,
+    "ranking": outcomes,
+    "hessian": net_and_data,
+    "landscape": nets_and_data,
 }
-OPTIONS: Mapping[str, Mapping[str, Any]] = {}
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "hessian": {"images": 12, "top": 1, "trace_probes": 2, "density_probes": 1, "steps": 4},
+    "landscape": {"images": 12, "points": 5},
+}
 """Options that make an analysis of a net short."""
 
 
@@ -130,7 +143,7 @@ def same(a: Any, b: Any) -> bool:
 
 def test_entry_is_whole(name: str, entry: Analysis) -> None:
     assert entry.summary
-    assert entry.needs == "scores" or entry.needs in NEEDS
+    assert entry.needs in (*ACROSS, *NEEDS, "nets")
     assert entry.compute.__name__ == name
     assert issubclass(entry.result, Result)
     signature = inspect.signature(entry.compute)
@@ -193,7 +206,7 @@ def test_input_is_left_alone_and_two_calls_agree(name: str, entry: Analysis, res
 
 
 def test_on_stored_runs(name: str, entry: Analysis, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    light = entry.needs in ("predictions", "scores")
+    light = entry.needs in ("predictions", *ACROSS)
     runs = write_runs(tmp_path, ("vanilla", "mixup"), (0,)) if light else request.getfixturevalue("trained")
     options = OPTIONS.get(name, {})
     found = analyse(runs, name, **options)
@@ -201,12 +214,12 @@ def test_on_stored_runs(name: str, entry: Analysis, tmp_path: Path, request: pyt
     assert all(isinstance(r, entry.result) for r in results)
     if entry.needs == "nets":
         assert same(analyse(runs, name, **options), found)
-    elif entry.needs != "scores":
+    elif entry.needs not in ACROSS:
         assert same(analyse(runs[0], name, **options), results[0])
 
 
 def test_mistakes_about_data_are_told(name: str, entry: Analysis) -> None:
-    if entry.needs in ("predictions", "scores"):
+    if entry.needs in ("predictions", *ACROSS):
         pytest.skip("takes no images")
     *given, data = SETTINGS[name]()
     empty = Examples(data.images[:0], data.labels[:0], data.masks[:0])
@@ -319,5 +332,5 @@ def test_mistakes_are_told(run: FakeRun) -> None:
 
 def test_a_real_run_is_read_alike(run: FakeRun) -> None:
     real = Run(run.path)
-    for name in [name for name, entry in ANALYSES.items() if entry.needs in ("predictions", "scores")]:
+    for name in [name for name, entry in ANALYSES.items() if entry.needs in ("predictions", *ACROSS)]:
         assert same(analyse(real, name), analyse(run, name))

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from workbench.analysis import base, calibration, compare
+from workbench.analysis import base, calibration, compare, hessian, landscape, ranking
 from workbench.analysis.base import Result, StoredRun
 from workbench.config import RunFailed, UsageError, choose, nearest
 
@@ -60,7 +60,7 @@ class Analysis:
     summary: str
     needs: str
     """An entry of NEEDS, for one result a run; "nets" for one result over the nets of several runs of one data set; or
-    "scores" for an analysis over what several runs came to, which is not cached."""
+    one of ACROSS for an analysis over what several runs came to, which is not cached."""
     version: int = 1
     """Raised when the same input gives other numbers than before, so that older caches are not read."""
 
@@ -107,12 +107,31 @@ ANALYSES: Mapping[str, Analysis] = {
         calibration.Calibration,
         "do the probabilities mean what they say: ECE, MCE, signed gap, Brier, NLL, temperature",
         needs="predictions",
+        version=2,
     ),
     "compare": Analysis(
         compare.compare,
         compare.Comparison,
         "accuracy, calibration and cost by method, with spread over seeds and differences to vanilla",
         needs="scores",
+    ),
+    "ranking": Analysis(
+        ranking.ranking,
+        ranking.Ranking,
+        "which method is better, beyond the luck of seeds and test images: intervals, tests, critical differences",
+        needs="outcomes",
+    ),
+    "hessian": Analysis(
+        hessian.hessian,
+        hessian.Hessian,
+        "how sharp is the minimum: top eigenvalues, trace and spectral density of the loss's Hessian",
+        needs="net",
+    ),
+    "landscape": Analysis(
+        landscape.landscape,
+        landscape.Landscape,
+        "the loss around nets along one random direction or a plane, and on the line between two of them",
+        needs="nets",
     ),
 }
 
@@ -125,9 +144,9 @@ def analyse(run: StoredRun | Sequence[StoredRun], name: str, **options: Any) -> 
     """
     entry = choose(ANALYSES, name, "analysis")
     runs = list(run) if isinstance(run, Sequence) else [run]
-    if entry.needs == "scores":
+    if entry.needs in ACROSS:
         _options(entry, name, options)
-        return entry.compute([score(r) for r in runs], **options)
+        return entry.compute([ACROSS[entry.needs](r) for r in runs], **options)
     chosen = _options(entry, name, options)
     if entry.needs == "nets":
         return _cached(runs, name, entry, chosen)
@@ -148,6 +167,16 @@ def score(run: StoredRun) -> compare.Score:
         memory_bytes=_number(result.get("memory_bytes")),
         test_images=int(result["test_images"]),
     )
+
+
+def outcome(run: StoredRun) -> ranking.Outcome:
+    """What a finished run got right, test image by test image."""
+    logits, labels = _predictions(run)
+    return ranking.Outcome(run.config, logits.argmax(1) == labels)
+
+
+ACROSS: Mapping[str, Callable[[StoredRun], Any]] = {"scores": score, "outcomes": outcome}
+"""What an analysis over several runs takes of each."""
 
 
 def _number(value: float | None) -> float:

@@ -136,7 +136,8 @@ def _eigencam(net: Net, images: Tensor, _classes: Tensor) -> Tensor:
     """Muhammad and Yeasin, arXiv:2008.00299: the last map on its first right singular vector, which is the same for
     every class. Its sign, which is free, is the one with the larger positive part."""
     kept: list[Tensor] = []
-    with torch.no_grad(), net.edit_map(layer(net), lambda h: (kept.append(h), h)[1]):
+    with torch.no_grad(), _seam(net) as seam:
+        seam.register_forward_hook(lambda _module, _inputs, output: kept.append(output.detach()))
         net(images)
     cells = kept[0].float().flatten(2).mT
     u, s, _ = torch.linalg.svd(cells, full_matrices=False)

@@ -10,23 +10,22 @@ scaling, Guo et al., arXiv:1706.04599; multi-class Brier score, Brier 1950.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from workbench.analysis.base import Result
+from workbench.analysis.probabilities import class_errors, fit_temperature, scores_of
 from workbench.config import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-CHUNK = 1 << 18
-"""Logits worked on at a time: 1 MiB in float32, so that the passes over them stay in the cache."""
+MOST_PROBABILITIES = 20_000_000
+"""Above so many (images times classes) the class-wise error is left out: it would take longer than all else."""
 ENOUGH = 10_000
 """Samples that fit one temperature: more would not change it by a hundredth."""
 
@@ -57,6 +56,11 @@ class Calibration(Result):
     """... and at the fitted temperature."""
     nll_before: float
     nll_after: float
+    adaptive_ece: float = np.nan
+    """The same error with bins of equal mass: as many samples in each, so that no bin rests on a few."""
+    classwise_ece: float = np.nan
+    """Mean over classes of the error of each class's probability, not of the largest alone; nan where there are more
+    than 20 million probabilities."""
     unfitted: str = ""
     """Why there is no temperature, if there is none."""
 
@@ -114,7 +118,7 @@ class Calibration(Result):
         """One row: the numbers to quote."""
         import pandas as pd
 
-        derived = ("accuracy", "confidence", "ece", "mce", "signed_gap")
+        derived = ("accuracy", "confidence", "ece", "mce", "signed_gap", "adaptive_ece", "classwise_ece")
         stored = ("brier", "nll", "temperature", "ece_before", "ece_after", "nll_before", "nll_after")
         numbers = {key: getattr(self, key) for key in derived + stored}
         return pd.DataFrame([{"name": self.name, "samples": int(self.count.sum()), "bins": len(self.count), **numbers}])
@@ -151,13 +155,13 @@ def calibration(logits: Any, labels: Any, *, bins: int = 15, name: str = "") -> 
     z, y = _checked(logits, labels)
     if not isinstance(bins, (int, np.integer)) or bins < 1:
         raise UsageError(f"bins must be a whole number from 1, got {bins!r}")
-    scores = _scores(z, y)
+    scores = scores_of(z, y)
     _refuse_odd(scores, z)
     edges = np.linspace(0, 1, bins + 1)
     table = bin_table(scores["confidence"], scores["right"], edges)
     fitted, held_out = _halves(len(y))
-    temperature, unfitted = _temperature(z, y, scores, fitted)
-    after = _scores(z, y, held_out, 1 / temperature) if not unfitted else None
+    temperature, unfitted = fit_temperature(z, y, scores, fitted)
+    after = scores_of(z, y, held_out, 1 / temperature) if not unfitted else None
     before = {key: values[held_out] for key, values in scores.items()}
     return Calibration(
         name=name,
@@ -172,6 +176,8 @@ def calibration(logits: Any, labels: Any, *, bins: int = 15, name: str = "") -> 
         ece_after=_ece(after, edges) if after else np.nan,
         nll_before=float(before["nll"].mean()) if len(held_out) else np.nan,
         nll_after=float(after["nll"].mean()) if after else np.nan,
+        adaptive_ece=equal_mass_ece(scores["confidence"], scores["right"], bins),
+        classwise_ece=float(class_errors(z, y, edges).mean()) if z.size <= MOST_PROBABILITIES else np.nan,
         unfitted=unfitted,
     )
 
@@ -198,6 +204,15 @@ def bin_table(
     return count, np.bincount(index, confidence, bins) / total, np.bincount(index, right, bins) / total
 
 
+def equal_mass_ece(confidence: np.ndarray, right: np.ndarray, bins: int) -> float:
+    """ECE over bins that hold equally many samples (to one) in order of confidence; equal confidences stay together."""
+    order = np.argsort(confidence, kind="stable")
+    value, hit = confidence[order], right[order].astype(np.float64)
+    start = np.searchsorted(value, value[np.arange(bins) * len(value) // bins])  # to the first of equal ones
+    start = np.unique(start)
+    return float(np.abs(np.add.reduceat(value - hit, start)).sum() / len(value))
+
+
 def pool(results: Sequence[Calibration], name: str = "") -> Calibration:
     """The bins of several results (seeds of one method) in one table; scores and temperatures averaged.
 
@@ -213,6 +228,7 @@ def pool(results: Sequence[Calibration], name: str = "") -> Calibration:
         return np.nansum([r.count * getattr(r, key) for r in results], axis=0) / total
 
     averaged = ("brier", "nll", "temperature", "ece_before", "ece_after", "nll_before", "nll_after")
+    averaged += ("adaptive_ece", "classwise_ece")
     means: dict[str, Any] = {key: float(np.mean([getattr(r, key) for r in results])) for key in averaged}
     unfitted = "; ".join(dict.fromkeys(r.unfitted for r in results if r.unfitted))
     return Calibration(
@@ -260,113 +276,3 @@ def _halves(n: int) -> tuple[np.ndarray, np.ndarray]:
     """Sorted indices of the half that fits the temperature (ENOUGH of it) and of the other; n fixes both."""
     order = np.random.default_rng(0).permutation(n)
     return np.sort(order[: n // 2][:ENOUGH]), np.sort(order[n // 2 :])
-
-
-# ----------------------------------------------------------------------------------------- passes over the logits
-
-
-def _by_chunks(z: np.ndarray, rows: np.ndarray | None, step: Callable[..., tuple]) -> list[np.ndarray]:
-    """`step(source, part, work, spare)` over all rows or over some, its arrays joined.
-
-    `source`: the logits of the rows `part`, not to be written into unless it is `work`; `work` and `spare`: memory of
-    the same shape, made once a thread, since fresh memory for every chunk costs more than the arithmetic. Threads,
-    because NumPy lets go of the lock.
-    """
-    size = max(1, CHUNK // z.shape[1])
-    n = len(z) if rows is None else len(rows)
-    workers = max(1, min(8, os.cpu_count() or 1, n // size))
-    bounds = np.linspace(0, n, workers + 1).astype(int)
-
-    def span(first: int, last: int) -> list[tuple]:
-        memory = np.empty((2, min(size, last - first), z.shape[1]), z.dtype)
-        found = []
-        for i in range(first, last, size):
-            j = min(i + size, last)
-            work, spare = memory[:, : j - i]
-            if rows is None:
-                found.append(step(z[i:j], slice(i, j), work, spare))
-            else:
-                source = np.take(z, rows[i:j], axis=0, out=work, mode="clip")  # other modes buffer the output
-                found.append(step(source, rows[i:j], work, spare))
-        return found
-
-    if workers == 1:
-        found = span(0, n)
-    else:
-        with ThreadPoolExecutor(workers) as threads:
-            found = [arrays for spanned in threads.map(span, bounds[:-1], bounds[1:]) for arrays in spanned]
-    return [np.concatenate(arrays) for arrays in zip(*found, strict=True)]
-
-
-def _scores(z: np.ndarray, y: np.ndarray, rows: np.ndarray | None = None, beta: float = 1.0) -> dict[str, np.ndarray]:
-    """Per sample, float64: confidence, right, nll, brier of softmax(beta z); and the sum of the logits."""
-
-    def step(source: np.ndarray, part: slice | np.ndarray, work: np.ndarray, spare: np.ndarray) -> tuple:
-        total = np.einsum("nk->n", source)
-        predicted = source.argmax(1)
-        np.subtract(source, np.take_along_axis(source, predicted[:, None], 1), out=work)
-        if beta != 1:
-            work *= work.dtype.type(beta)
-        own = np.take_along_axis(work, y[part][:, None], 1)[:, 0].astype(np.float64)
-        e = np.exp(work, out=work)
-        norm = e.sum(1).astype(np.float64)
-        squares = np.einsum("nk,nk->n", e, e) / norm**2
-        nll = np.log(norm) - own
-        return 1 / norm, predicted == y[part], nll, squares - 2 * np.exp(-nll) + 1, total
-
-    with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity are reported by the caller, in one line
-        arrays = _by_chunks(z, rows, step)
-    return dict(zip(("confidence", "right", "nll", "brier", "sum"), arrays, strict=True))
-
-
-# ------------------------------------------------------------------------------------------------- temperature
-
-
-def _temperature(z: np.ndarray, y: np.ndarray, scores: dict[str, np.ndarray], rows: np.ndarray) -> tuple[float, str]:
-    """(temperature, "") that minimises the NLL of these rows, or (nan, why there is none)."""
-    if not len(rows):
-        return np.nan, "one sample can't be split into halves"
-    if scores["right"][rows].all():
-        return np.nan, "every prediction of the fitted half is right: any smaller temperature fits better"
-    own = z[rows, y[rows]].astype(np.float64)
-    if (scores["sum"][rows] / z.shape[1]).mean() >= own.mean():
-        return np.nan, "the logits say nothing about the labels: any larger temperature fits better"
-    few = rows[:: -(-len(rows) // 1000)]
-    beta, found = 1.0, False
-    for part in [few, rows] if len(few) < len(rows) else [rows]:  # the few save passes over all of them
-        beta, found = _newton(z, y, part, beta)
-    return (1 / beta, "") if found else (np.nan, "the fit of the temperature did not converge")
-
-
-def _newton(z: np.ndarray, y: np.ndarray, rows: np.ndarray, beta: float) -> tuple[float, bool]:
-    """(inverse temperature, converged) at the minimum of the NLL, which is convex in it: Newton's steps, kept inside
-    the bounds that the signs of the slopes have shown."""
-    low, high = 0.0, np.inf
-    for _ in range(100):
-        slope, curvature = _slope(z, y, rows, beta)
-        low, high = (beta, high) if slope < 0 else (low, beta)
-        wished = beta - slope / curvature if curvature > 0 else np.inf
-        new = float(np.clip(wished, (low + beta) / 2, min(2 * beta, (beta + high) / 2)))
-        if abs(new - beta) < 1e-3 * beta:  # the error that is left is of the order of its square
-            return new, True
-        beta = new
-    return beta, False
-
-
-def _slope(z: np.ndarray, y: np.ndarray, rows: np.ndarray, beta: float) -> tuple[float, float]:
-    """First and second derivative of the mean NLL of softmax(beta z) by beta: E[z] - z_y, and the variance of z,
-    both under the softmax."""
-
-    def step(source: np.ndarray, part: np.ndarray, work: np.ndarray, spare: np.ndarray) -> tuple:
-        shifted = np.subtract(source, source.max(1, keepdims=True), out=work)
-        own = np.take_along_axis(shifted, y[part][:, None], 1)[:, 0]
-        e = np.multiply(shifted, shifted.dtype.type(beta), out=spare)
-        np.exp(e, out=e)
-        norm = e.sum(1)
-        mean = np.einsum("nk,nk->n", e, shifted) / norm
-        e *= shifted
-        square = np.einsum("nk,nk->n", e, shifted) / norm
-        return mean - own, square - mean**2
-
-    first, second = _by_chunks(z, rows, step)
-    return float(first.mean(dtype=np.float64)), float(second.mean(dtype=np.float64))

@@ -64,7 +64,7 @@ def order(maps: Tensor, seed: int = 0) -> Tensor:
     zero has many, come in an order drawn with the seed, not from the top left to the bottom right."""
     flat = maps.flatten(1).cpu()
     drawn = torch.from_numpy(Draw(seed, stream="ties").rng.permutation(flat.shape[1]))
-    by_height = flat[:, drawn].argsort(1, descending=True, stable=True)
+    by_height = flat[:, drawn].argsort(dim=1, descending=True, stable=True)
     ranks = torch.empty_like(by_height)
     places = torch.arange(flat.shape[1]).expand_as(by_height).contiguous()
     ranks.scatter_(1, drawn[by_height], places)
@@ -104,9 +104,9 @@ def blurred(images: Tensor) -> Tensor:
     return images
 
 
-def area(curves: np.ndarray) -> np.ndarray:
-    """(...,) area under curves (..., S + 1) over shares from 0 to 1, by the trapezoid rule."""
-    return np.trapezoid(curves, np.linspace(0, 1, curves.shape[-1]), axis=-1)
+def area(curves: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """(...,) area under curves (..., S + 1) over rising shares (S + 1,) from 0 to 1, by the trapezoid rule."""
+    return np.trapezoid(curves, share, axis=-1)
 
 
 def counts_of(pixels: int, steps: int) -> list[int]:

@@ -5,11 +5,7 @@ the mix, in pixels of its whole object: 1 is the whole object at full strength a
 pixels, or all of them at a quarter of their strength, or the whole object at half its side. A method whose labels are
 exact on average has a bias of 0: that is what `weight - visible` is held against, never against the area of a box.
 
-How the pixels are followed: with what a method decides kept fixed (boxes, masks, where patches go), its mix is a
-weighting of the pixels of its sources, so the derivative of the mix in the direction of an object mask IS the place
-and the strength of that object in the mix. Forward differentiation carries it through blends, crops, resizing and
-transport alike; what goes into a net loses it, so that decisions stay fixed. Nothing is asked of the method, and that
-the weights of all pixels sum to 1 is checked.
+How the pixels are followed, through blends, crops, resizing and transport alike: see `visibility`.
 
 Not covered: mixes of features, which have no pixels (ManifoldMix, AlignMix): they are shown mixed at the input, as
 their `picture` is; and rows that are mixed with themselves, which are left out.
@@ -21,22 +17,18 @@ import copy
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.autograd import forward_ad
-from torch.nn.modules.module import register_module_forward_pre_hook
 
 from workbench import style
 from workbench.analysis.base import Result
 from workbench.analysis.inputs import Data, Examples, check_fit, chunk_of, device_of, examples, progress
+from workbench.analysis.visibility import seen
 from workbench.config import UsageError, check_fields, shown
 from workbench.draw import Draw
-from workbench.methods import METHODS, Method, Mixed, build
+from workbench.methods import METHODS, Method, build
 from workbench.models import Net
 
 if TYPE_CHECKING:
@@ -45,8 +37,6 @@ if TYPE_CHECKING:
 
 BATCH = 64
 """Images that are mixed among themselves, at most."""
-TOLERANCE = 1e-3
-"""By how much the weights of a mixed pixel may miss 1."""
 
 
 # M pairs of a mixed row and one of its sources
@@ -258,7 +248,7 @@ def _fidelity(
     name: str,
 ) -> Fidelity:
     _check(data, draws, limits)
-    methods = [_with_alpha(method, alpha) for alpha in alphas] or [method]
+    methods = [_with_alpha(method, alpha) for alpha in alphas] or [copy.deepcopy(method)]
     batches = [(m, number, rows) for m in methods for number, rows in _batches(data, net, draws, seed)]
     start, parts, notes, bar = time.perf_counter(), [], set(), None
     for mixer, number, rows in batches:
@@ -312,109 +302,30 @@ def _batches(data: Examples, net: Net | None, draws: int, seed: int) -> Iterator
             yield (draw, i), rows
 
 
-# ------------------------------------------------------------------------------------------- where the pixels went
-
-
 def _measured(
     method: Method, net: Net | None, data: Examples, rows: np.ndarray, draw: Callable[[], Draw]
 ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], str]:
     """(weight, visible, order), each (M,), of one batch, and what the method's picture says of itself."""
+    assert data.masks is not None
     batch = Examples(data.images[rows], data.labels[rows])
     x, y = batch.batch(0, len(batch), "cpu" if net is None else device_of(net))
-    objects = data.masks[rows].ne(0).to(x) if data.masks is not None else x.new_zeros(x[:, 0].shape)
-    with torch.no_grad(), nullcontext() if net is None else net.probing():
-        mixed, note, whole = _followed(method, net, x, y, draw(), torch.ones_like(objects))
-        if not torch.allclose(whole, torch.ones_like(whole), atol=TOLERANCE):
-            what = "its mix is no weighting of pixels that sums to 1"
-            raise UsageError(
-                f"fidelity can't follow the pixels of {_key(method)}: {what}; give a method that mixes pixels"
-            )
-        visible = _visible(method, net, x, y, draw, objects, mixed)
-    return _counted(mixed, visible, objects.sum((1, 2))), note
+    objects = data.masks[rows].ne(0).to(x)
+    mixed, visible, note = seen(method.eval(), net, x, y, objects, draw)
+    source, weight, visible = (t.cpu().numpy() for t in (mixed.source, mixed.weight.double(), visible.double()))
+    return counted(source, weight, visible, objects.sum((1, 2)).cpu().numpy()), note
 
 
-def _visible(
-    method: Method, net: Net | None, x: Tensor, y: Tensor, draw: Callable[[], Draw], objects: Tensor, mixed: Mixed
-) -> Tensor:
-    """(R, K) object pixels of each source that are visible in each mixed row.
+def counted(
+    source: np.ndarray, weight: np.ndarray, visible: np.ndarray, whole: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(weight, visible share, order), each (M,), of the sources that have an object, in rows with another source.
 
-    The mix is run once a colour, with the objects of the rows of that colour: two sources of one mixed row never have
-    the same, so that what is seen is the one's alone.
+    source, weight, visible: (R, K), visible in pixels; whole: (B,) pixels of each image's object.
     """
-    used = _used(mixed)
-    color = torch.from_numpy(colors(mixed.source.cpu().numpy(), used.cpu().numpy(), len(x))).to(x.device)
-    seen = torch.zeros(mixed.source.shape, device=x.device)
-    for one in range(int(color.max()) + 1):
-        chosen = objects * (color == one)[:, None, None]
-        found = _followed(method, net, x, y, draw(), chosen)[2].sum((1, 2))
-        seen += torch.where(used & (color[mixed.source] == one), found[:, None], 0.0)
-    return seen
-
-
-def _used(mixed: Mixed) -> Tensor:
-    """(R, K) bool: whether a source has any part in the row's label or, by the mask, in its pixels."""
-    labelled = mixed.weight > 0
-    return labelled if mixed.mask is None else labelled | mixed.shares().gt(0).any(3).any(2)
-
-
-def colors(source: np.ndarray, used: np.ndarray, rows: int) -> np.ndarray:
-    """(rows,) a colour from 0 for each row of the batch, so that the used sources of a mixed row differ. Greedy."""
-    apart: list[set[int]] = [set() for _ in range(rows)]
-    for sources, chosen in zip(source, used, strict=True):
-        together = set(sources[chosen].tolist())
-        for row in together:
-            apart[row] |= together - {row}
-    color = np.full(rows, -1)
-    for row in range(rows):
-        taken = {color[other] for other in apart[row]}
-        color[row] = next(c for c in range(rows) if c not in taken)
-    return color
-
-
-def _followed(
-    method: Method, net: Net | None, x: Tensor, y: Tensor, draw: Draw, shown: Tensor
-) -> tuple[Mixed, str, Tensor]:
-    """The mix, its note, and (R, H, W) with what share the pixels `shown` (B, H, W) are visible in it."""
-    with forward_ad.dual_level(), _decisions_fixed():
-        mixed, note = method.picture(forward_ad.make_dual(x, shown[:, None].expand_as(x).contiguous()), y, net, draw)
-        primal, tangent = forward_ad.unpack_dual(mixed.x)
-        tangent = torch.zeros_like(primal) if tangent is None else tangent
-        plain = {
-            f: forward_ad.unpack_dual(getattr(mixed, f)).primal
-            for f in ("weight", "mask")
-            if getattr(mixed, f) is not None
-        }
-        return dataclasses.replace(mixed, x=primal, **plain), note, tangent.mean(1)
-
-
-@contextmanager
-def _decisions_fixed() -> Iterator[None]:
-    """While open, nets get images without the direction that is followed, and so do the masks that they decide."""
-
-    def plain(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        if not isinstance(module, Net):
-            return None
-        return tuple(forward_ad.unpack_dual(i).primal if isinstance(i, Tensor) else i for i in inputs)
-
-    handle = register_module_forward_pre_hook(plain)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def _counted(mixed: Mixed, visible: Tensor, whole: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(weight, visible share, order), each (M,), of rows with another source, and of sources that have an object.
-
-    visible: (R, K) pixels; whole: (B,) pixels of each image's object.
-    """
-    source, weight = mixed.source, mixed.weight
-    size = whole[source]
-    own = source[:, :1] == source
-    other = ~own & ((weight > 0) | (visible > 0))
-    repeated = own.clone()
-    repeated[:, 0] = False
-    counted = other.any(1)[:, None] & (size > 0) & ~repeated & (own | (weight > 0) | (visible > 0))
-    order = torch.arange(source.shape[1], device=source.device).expand_as(source)
-    share = visible / size.clamp(min=1)
-    return tuple(t[counted].double().cpu().numpy() for t in (weight, share)) + (order[counted].cpu().numpy(),)
+    own = source == source[:, :1]
+    takes_part = (weight > 0) | (visible > 0)
+    mixed_rows = (takes_part & ~own).any(1, keepdims=True)
+    itself = np.arange(source.shape[1]) == 0
+    chosen = mixed_rows & (whole[source] > 0) & (itself | (takes_part & ~own))
+    order = np.broadcast_to(np.arange(source.shape[1]), source.shape)
+    return weight[chosen], (visible / np.maximum(whole[source], 1))[chosen], order[chosen]

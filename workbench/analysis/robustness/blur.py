@@ -13,17 +13,17 @@ from workbench.analysis.robustness import draws
 
 def defocus_blur(x: Tensor, rng: torch.Generator, radius: float, softness: float) -> Tensor:
     """A disc, its edge softened by a Gaussian of `softness` pixels; a disc under one pixel is the Gaussian alone."""
-    return filtered(x, disc(radius, softness, x))
+    return filtered(x, disc(radius, softness))
 
 
 def glass_blur(x: Tensor, rng: torch.Generator, sigma: float, reach: float, rounds: float) -> Tensor:
-    """Pixels change places with others at most `reach` away, between two Gaussian blurs.
+    """Pixels change places with others about `reach` away, between two Gaussian blurs; each starts `rounds` swaps.
 
     The published code swaps pixel by pixel over the whole image. Here pixels 2 `reach` + 1 apart, whose surroundings
     can't touch, swap at once, and the grid of them is moved over all places: the same swaps in another order.
     """
-    soft = gaussian(sigma, x)
-    return filtered(swapped(filtered(x, soft), rng, round(reach), round(rounds)), soft)
+    soft = gaussian(sigma)
+    return filtered(swapped(filtered(x, soft), rng, reach, rounds), soft)
 
 
 def motion_blur(x: Tensor, rng: torch.Generator, length: float, sigma: float) -> Tensor:
@@ -38,7 +38,7 @@ def zoom_blur(x: Tensor, rng: torch.Generator, largest: float, step: float) -> T
     number = round((largest - 1) / step) + 1
     total = x.clone()
     for factor in torch.linspace(1, largest, number).tolist():
-        total += enlarging(x.shape[2], factor, x) @ x @ enlarging(x.shape[3], factor, x).T
+        total += mapped(x, enlarging(x.shape[2], factor), enlarging(x.shape[3], factor))
     return total / (number + 1)
 
 
@@ -51,30 +51,44 @@ def filtered(x: Tensor, kernel: Tensor) -> Tensor:
     reach, (height, width) = kernel.shape[-1] // 2, x.shape[2:]
     padded = F.pad(x, [reach] * 4, mode="reflect" if reach < min(height, width) else "replicate")
     if kernel.dim() == 2 and reach <= 2:
-        planes = padded.flatten(0, 1).unsqueeze(1)
-        return F.conv2d(planes, kernel.flip(0, 1)[None, None]).view(x.shape)
+        return _added(padded, kernel, height, width)
     side = [-(-n // 8) * 8 for n in padded.shape[2:]]  # lengths that the transform is quick with
-    spectrum = torch.fft.rfft2(kernel, s=side)
+    spectrum = torch.fft.rfft2(kernel.to(x), s=side)
     spectrum = spectrum.unsqueeze(1) if kernel.dim() == 3 else spectrum
     product = torch.fft.irfft2(torch.fft.rfft2(padded, s=side) * spectrum, s=side)
     return product[:, :, 2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width]
 
 
-def gaussian(sigma: float, like: Tensor, reach: int | None = None) -> Tensor:
-    """(k, k) Gaussian kernel, cut off at three sigma if nothing else is said."""
+def _added(padded: Tensor, kernel: Tensor, height: int, width: int) -> Tensor:
+    """Convolution with a small kernel: shifted copies, weighted. PyTorch's own is slow with single channels."""
+    total = torch.zeros(*padded.shape[:2], height, width, dtype=padded.dtype, device=padded.device)
+    for i, row in enumerate(kernel.flip(0, 1).tolist()):
+        for j, weight in enumerate(row):
+            total.add_(padded[:, :, i : i + height, j : j + width], alpha=weight)
+    return total
+
+
+def mapped(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """(B, C, h, w): the columns of (B, C, H, W) images mapped by (h, H), their rows by (w, W)."""
+    return ((x @ columns.to(x).T).mT @ rows.to(x).T).mT
+
+
+def gaussian(sigma: float, reach: int | None = None) -> Tensor:
+    """(k, k) float64 Gaussian kernel, cut off at three sigma if nothing else is said."""
     reach = max(1, math.ceil(3 * sigma)) if reach is None else reach
     steps = torch.arange(-reach, reach + 1, dtype=torch.float64)
     line = torch.exp(-(steps**2) / (2 * sigma**2))
     line /= line.sum()
-    return torch.outer(line, line).to(like)
+    return torch.outer(line, line)
 
 
-def disc(radius: float, softness: float, like: Tensor) -> Tensor:
-    """(k, k) kernel: the pixels whose centres lie within `radius`, blurred over 3 pixels (5 from a radius of 8)."""
+def disc(radius: float, softness: float) -> Tensor:
+    """(k, k) float64 kernel: the pixels whose centres lie within `radius`, blurred over 3 pixels (5 from a radius of
+    8 on)."""
     reach = math.floor(radius)
     steps = torch.arange(-reach, reach + 1)
-    inside = (steps[:, None] ** 2 + steps**2 <= radius**2).to(like)
-    soft = gaussian(softness, like, reach=1 if radius <= 8 else 2)
+    inside = (steps[:, None] ** 2 + steps**2 <= radius**2).double()
+    soft = gaussian(softness, reach=1 if radius <= 8 else 2)
     margin = 2 * (soft.shape[0] // 2)
     blurred = F.conv2d(F.pad(inside, [margin] * 4)[None, None], soft[None, None])[0, 0]
     return blurred / blurred.sum()
@@ -91,27 +105,32 @@ def streak(angle: Tensor, length: float, sigma: float) -> Tensor:
     return torch.einsum("t,bty,btx->byx", weight / weight.sum(), rows, columns)
 
 
-def enlarging(side: int, factor: float, like: Tensor) -> Tensor:
-    """(side, side) matrix that enlarges a line about its middle, by linear interpolation."""
+def enlarging(side: int, factor: float) -> Tensor:
+    """(side, side) float64 matrix that enlarges a line about its middle, by linear interpolation."""
     places = torch.arange(side, dtype=torch.float64)
     source = (places - (side - 1) / 2) / factor + (side - 1) / 2
-    return (1 - (source[:, None] - places).abs()).clamp(min=0).to(like)
+    return (1 - (source[:, None] - places).abs()).clamp(min=0)
 
 
-def swapped(x: Tensor, rng: torch.Generator, reach: int, rounds: int) -> Tensor:
-    """The images with their pixels swapped with others in a square of `reach` pixels around, all channels alike."""
-    batch, _, height, width = x.shape
-    if min(height, width) <= 2 * reach:
+def swapped(x: Tensor, rng: torch.Generator, reach: float, rounds: float) -> Tensor:
+    """The images with pixels swapped, all channels alike.
+
+    The offset along an axis is uniform within `reach` + 1/2 pixels, rounded. Of the last of the `rounds` only a part
+    happens where it is no whole number.
+    """
+    (batch, _, height, width), border = x.shape, math.ceil(reach)
+    if min(height, width) <= 2 * border:
         return x
-    pixels = torch.arange(height * width, device=x.device).repeat(batch, 1)
-    stride = 2 * reach + 1
-    for turn in range(rounds * stride**2):
+    pixels, stride = torch.arange(height * width, device=x.device).repeat(batch, 1), 2 * border + 1
+    for turn in range(math.ceil(rounds) * stride**2):
         top, left = divmod(turn % stride**2, stride)
-        rows = torch.arange(reach + top, height - reach, stride, device=x.device)
-        columns = torch.arange(reach + left, width - reach, stride, device=x.device)
+        rows = torch.arange(border + top, height - border, stride, device=x.device)
+        columns = torch.arange(border + left, width - border, stride, device=x.device)
         here = (rows[:, None] * width + columns).flatten().expand(batch, -1)
-        down, right = draws.integers(-reach, reach, (2, *here.shape), rng, x.device)
-        there = here + down * width + right
+        down, right, chance = draws.uniform((3, *here.shape), rng, x).sub_(0.5).unbind()
+        happens = chance + 0.5 < rounds - turn // stride**2
+        offset = (down * (2 * reach + 1)).round() * width + (right * (2 * reach + 1)).round()
+        there = here + offset.long() * happens
         mine, other = pixels.gather(1, here), pixels.gather(1, there)
         pixels.scatter_(1, here, other).scatter_(1, there, mine)
     return x.flatten(2).gather(2, pixels.unsqueeze(1).expand(-1, x.shape[1], -1)).view(x.shape)

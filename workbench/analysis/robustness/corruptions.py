@@ -2,8 +2,9 @@
 
 Source: Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations",
 2019, arXiv:1903.12261. These are "C-style": made here, and so NOT the published files, whose numbers only the files
-give (`official`). What differs on purpose: frost is made and no photograph; glass swaps in another order; the published
-tables of elastic transform, glass blur and motion blur at 32 pixels don't grow with the severity, so ours do.
+give (`official`). What differs on purpose: frost is made and no photograph; glass swaps in another order; where the
+published tables don't move further from the clean image with each severity (elastic transform; frost; glass and motion
+blur at 32 pixels; fog at 224), ours do.
 
 Sizes: the parameters were published for images of 32 and of 224 pixels. Between them they are interpolated, linearly
 in the logarithm of the shorter side; below 32 they are those of 32; above 224 they are those of 224, lengths growing
@@ -61,7 +62,7 @@ CORRUPTIONS: Mapping[str, Corruption] = {
     ),
     "glass_blur": Corruption(
         blur.glass_blur,
-        ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
+        ((0.4, 1, 1), (0.4, 1, 1.25), (0.4, 1, 1.5), (0.4, 1, 1.75), (0.4, 1, 2)),
         ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
         lengths=(0, 1),
         family="blur",
@@ -100,14 +101,14 @@ CORRUPTIONS: Mapping[str, Corruption] = {
     ),
     "frost": Corruption(
         weather.frost,
-        ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),
-        ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)),
+        ((1, 0.2), (1, 0.3), (1, 0.4), (0.95, 0.5), (0.9, 0.6)),
+        ((0.95, 0.5), (0.9, 0.6), (0.85, 0.7), (0.8, 0.8), (0.75, 0.9)),
         family="weather",
     ),
     "fog": Corruption(
         weather.fog,
         ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
-        ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
+        ((1.5, 2), (2, 2), (2.5, 1.7), (2.9, 1.5), (3.5, 1.4)),
         family="weather",
     ),
     "brightness": Corruption(

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from workbench.analysis.robustness import draws
-from workbench.analysis.robustness.blur import filtered, gaussian
+from workbench.analysis.robustness.blur import filtered, gaussian, mapped
 
 
 def contrast(x: Tensor, rng: torch.Generator, keep: float) -> Tensor:
@@ -27,8 +27,7 @@ def elastic_transform(x: Tensor, rng: torch.Generator, tilt: float, bend: float,
 
 def pixelate(x: Tensor, rng: torch.Generator, share: float) -> Tensor:
     """Shrunk to `share` of the side and back, both by boxes."""
-    rows, columns = (_boxes(side, share).to(x) for side in x.shape[2:])
-    return rows @ x @ columns.T
+    return mapped(x, *(_boxes(side, share) for side in x.shape[2:]))
 
 
 # ------------------------------------------------------------------------------------------------------------- parts
@@ -48,9 +47,9 @@ def _affine(x: Tensor, rng: torch.Generator, reach: float) -> Tensor:
 
 def _field(x: Tensor, rng: torch.Generator, sigma: float) -> Tensor:
     """(B, H, W, 2) smoothed uniform noise with a root mean square of 1."""
-    kernel = gaussian(max(sigma, 0.3), x)
+    kernel = gaussian(max(sigma, 0.3))
     noise = draws.uniform((len(x), 2, *x.shape[2:]), rng, x, -1, 1)
-    return (filtered(noise, kernel) * 3**0.5 / kernel.norm()).permute(0, 2, 3, 1)
+    return (filtered(noise, kernel) * (3**0.5 / float(kernel.norm()))).permute(0, 2, 3, 1)
 
 
 def _boxes(side: int, share: float) -> Tensor:
@@ -60,9 +59,10 @@ def _boxes(side: int, share: float) -> Tensor:
 
 
 def _box(into: int, source: int) -> Tensor:
-    """(into, source) mean of the pixels whose centres lie in each target pixel, or the one nearest to its centre."""
+    """(into, source) mean of the pixels whose centres lie in each target pixel, or the one nearest to its centre; a
+    centre on an edge counts half."""
     scale = source / into
     centre = (torch.arange(into, dtype=torch.float64) + 0.5) * scale
     away = (torch.arange(source, dtype=torch.float64) + 0.5 - centre[:, None]) / max(scale, 1)
-    weight = ((away > -0.5) & (away <= 0.5)).double()
+    weight = (away.abs() < 0.5 - 1e-9).double() + (away.abs() < 0.5 + 1e-9)
     return weight / weight.sum(1, keepdim=True)

@@ -1,0 +1,71 @@
+"""A loss over a plane: contours at logarithmic levels, and the same as a surface."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LEVELS = 16
+HIGHEST = 1e3
+"""A loss that is so many times the lowest is drawn like this: far out it grows without bounds."""
+
+
+def levels(loss: np.ndarray) -> np.ndarray:
+    """Rising levels, evenly spaced in the logarithm, over the finite losses."""
+    finite = loss[np.isfinite(loss)]
+    high = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    low = max(float(finite.min()) if finite.size else high, high / HIGHEST)
+    return np.geomspace(low, high if high > 1.0001 * low else 2 * low, LEVELS)
+
+
+def contours(ax: Axes, across: np.ndarray, up: np.ndarray, loss: np.ndarray) -> None:
+    """Lines and shades of the loss (across, up), both axes at one scale, with a bar that says what they mean."""
+    steps = levels(loss)
+    values = np.clip(np.ma.masked_invalid(loss.T), steps[0], steps[-1])
+    looks: dict[str, Any] = {"levels": steps, "norm": _logarithm(steps)}
+    shades = ax.contourf(across, up, values, cmap="viridis", **looks)
+    ax.contour(across, up, values, colors="white", linewidths=0.3, alpha=0.6, **looks)
+    ticks, texts = _ticks(steps)
+    bar = style.page(ax).colorbar(shades, ax=ax, label="loss", ticks=ticks, fraction=0.05, pad=0.03)
+    bar.ax.set_yticklabels(texts)
+    bar.ax.minorticks_off()
+    ax.set_aspect("equal")
+
+
+def surface(ax: Any, across: np.ndarray, up: np.ndarray, loss: np.ndarray) -> None:
+    """The logarithm of the loss as a height, in axes of three dimensions."""
+    steps = levels(loss)
+    values = np.clip(np.where(np.isfinite(loss), loss, steps[-1]).T, steps[0], steps[-1])
+    grid = np.meshgrid(across, up)
+    ax.plot_surface(
+        *grid, np.log10(values), facecolors=_colors(values, steps), rstride=1, cstride=1, linewidth=0, shade=False
+    )
+    ticks, texts = _ticks(steps)
+    ax.set_zticks(np.log10(ticks), texts)
+    ax.set_zlabel("loss", labelpad=-6)
+    ax.tick_params(pad=-3)
+    ax.view_init(elev=38, azim=-55)
+
+
+def _logarithm(steps: np.ndarray) -> Any:
+    from matplotlib.colors import LogNorm
+
+    return LogNorm(steps[0], steps[-1])
+
+
+def _colors(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    from matplotlib import colormaps
+
+    return colormaps["viridis"](_logarithm(steps)(values))
+
+
+def _ticks(steps: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Five of the levels, from the lowest to the highest, and their numbers to two digits."""
+    chosen = steps[np.linspace(0, len(steps) - 1, 5).round().astype(int)]
+    return chosen, [f"{value:.2g}" if value < 100 else f"{value:.0f}" for value in chosen]

@@ -1,0 +1,239 @@
+"""What a method costs: parameters, FLOPs, time and memory of one training step, beside plain training of the same net.
+
+Conventions: a step is the mix, the losses one after the other with their backward passes, and the method's
+`after_step`; the optimiser's own step is left out, since its price depends on the optimiser and not on the method.
+FLOPs are floating point operations (a multiply-add is two) of matrix products, convolutions and attention, as
+PyTorch's counter has them, for the whole batch; what is done element by element is not counted. Attention is counted
+as its two matrix products: PyTorch's counter takes the fused kernels of a CPU for nothing, so they are off while it
+counts. Time is the median of the steps after one that warms up, those of the method and of plain training by turns.
+Memory is what lives all the time (weights, buffers, the batch) plus the highest rise within a step, gradients included
+and optimiser state left out. FLOPs, memory and parameters are the same in every call; times are of this machine.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from workbench import style
+from workbench.analysis.base import Result
+from workbench.analysis.inputs import Data, check_fit, device_of, examples, progress, same_numbers, timed
+from workbench.config import UsageError, shown
+from workbench.draw import Draw
+from workbench.methods import METHODS, Method, build
+from workbench.models import Net
+from workbench.train.memory import peak_of, tensor_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class Cost(Result):
+    """One training step of a method and, as `plain_...`, of the same net without it, on the same batch."""
+
+    name: str
+    method: str
+    """Its key, or the name of its class."""
+    backbone: str
+    device: str
+    """Its type, such as cpu or cuda."""
+    batch_size: int
+    image_size: int
+    """Pixels along the height."""
+    net_parameters: int
+    """Numbers in the net that are learned, ..."""
+    method_parameters: int
+    """... and in the method itself, beyond the net."""
+    forward_flops: int
+    """Of one pass of the batch through the net."""
+    flops: int
+    """Of one step."""
+    plain_flops: int
+    seconds: float
+    """Median of a step; nan if none was timed."""
+    plain_seconds: float
+    memory_bytes: int
+    """At the peak of a step."""
+    plain_memory_bytes: int
+
+    def multiples(self) -> dict[str, float]:
+        """The method's price in prices of plain training."""
+        return {
+            "FLOPs": self.flops / self.plain_flops if self.plain_flops else np.nan,
+            "time": self.seconds / self.plain_seconds,
+            "memory": self.memory_bytes / self.plain_memory_bytes,
+            "parameters": 1 + self.method_parameters / self.net_parameters if self.net_parameters else np.nan,
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One line; a multiple is in units of plain training of the same net."""
+        import pandas as pd
+
+        fields = {key: value for key, value in vars(self).items() if not key.startswith("plain_")}
+        return pd.DataFrame([fields | {f"{key.lower()}_multiple": value for key, value in self.multiples().items()}])
+
+    def draw(self, ax: Axes) -> None:
+        """A bar a price, in prices of plain training, which is the line at 1; the price itself is written beside."""
+        multiples = {key: value for key, value in self.multiples().items() if np.isfinite(value)}
+        prices, color = self._prices(), style.look(self.method).color
+        places = np.arange(len(multiples))
+        ax.barh(places, list(multiples.values()), color=color, height=0.62)
+        ax.axvline(1, color=style.INK, linewidth=0.7, linestyle=(0, (4, 2)))
+        longest = max(*multiples.values(), 1.0)
+        for place, (key, value) in zip(places, multiples.items(), strict=True):
+            text = f"{value:.2f}$\\times$  {prices[key]}"
+            ax.text(max(value, 1) + 0.03 * longest, place, text, va="center", fontsize=style.SMALLEST)
+        ax.set(yticks=places, yticklabels=list(multiples), xlim=(0, 1.75 * longest), xlabel="multiple of plain training")
+        ax.invert_yaxis()
+        ax.tick_params(axis="y", length=0)
+        ax.set_title(self.name or f"{style.label(self.method)}, {self.backbone}")
+
+    def _prices(self) -> dict[str, str]:
+        return {
+            "FLOPs": f"{_short(self.flops)}FLOP",
+            "time": f"{1000 * self.seconds:.0f} ms",
+            "memory": f"{self.memory_bytes / 2**20:.0f} MiB",
+            "parameters": f"{_short(self.net_parameters + self.method_parameters).strip()}",
+        }
+
+    @property
+    def height(self) -> float:
+        return 0.5
+
+
+def _short(number: float) -> str:
+    """Three digits and a thousands prefix, such as `1.23 G`."""
+    for prefix, unit in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= unit:
+            return f"{number / unit:.3g} {prefix}"
+    return f"{number:.3g} "
+
+
+def cost(
+    method: Method,
+    net: Net,
+    data: Data,
+    *,
+    batch_size: int = 32,
+    steps: int = 5,
+    seed: int = 0,
+    name: str = "",
+) -> Cost:
+    """What one training step of the method costs on this net, and what one without it does.
+
+    batch_size: images of a step; where the data has fewer, they are repeated. steps: how many are timed; 0: none. Both
+    net and method are copied, and left as found: on the copies, which train at no learning rate, everything is
+    measured where the net is.
+    """
+    for what, number, least in (("batch_size", batch_size, 1), ("steps", steps, 0)):
+        if not isinstance(number, int) or isinstance(number, bool) or number < least:
+            raise UsageError(f"{what} must be a whole number from {least}, got {shown(number)}")
+    chosen = examples(data, batch_size, seed)
+    check_fit(net, chosen)
+    device = device_of(net)
+    rows = torch.arange(batch_size) % len(chosen)
+    x, y = (part[rows.to(device)] for part in chosen.batch(0, len(chosen), device))
+    with same_numbers(seed):
+        mixing, plain = (_Step.of(m, net, x, y, seed) for m in (method, build("vanilla")))
+        seconds, plain_seconds = _times(mixing, plain, steps, f"cost of {_key(method)}")
+        return Cost(
+            name=name,
+            method=_key(method),
+            backbone=net.name,
+            device=device.type,
+            batch_size=batch_size,
+            image_size=x.shape[2],
+            net_parameters=_parameters(mixing.net),
+            method_parameters=_parameters(mixing.method),
+            forward_flops=_flops(lambda: plain.net(x)),
+            flops=_flops(mixing),
+            plain_flops=_flops(plain),
+            seconds=seconds,
+            plain_seconds=plain_seconds,
+            memory_bytes=_memory(mixing),
+            plain_memory_bytes=_memory(plain),
+        )
+
+
+class _Step(NamedTuple):
+    """A training step without its optimiser, to be called again and again: always the same one."""
+
+    method: Method
+    net: Net
+    x: Tensor
+    y: Tensor
+    seed: int
+
+    @classmethod
+    def of(cls, method: Method, net: Net, x: Tensor, y: Tensor, seed: int) -> _Step:
+        """On copies in training mode, whose weights all learn."""
+        method, net = copy.deepcopy((method, net))
+        return cls(method.to(x.device).train(), net.train().requires_grad_(), x, y, seed)
+
+    def __call__(self) -> None:
+        for parameter in (*self.net.parameters(), *self.method.parameters()):
+            parameter.grad = None
+        mixed = self.method.mix(self.x, self.y, self.net, Draw(self.seed))
+        for build_loss in self.method.losses(mixed, self.y, self.net):
+            build_loss().backward()
+        self.method.after_step(self.net, 0.5)
+
+
+def _key(method: Method) -> str:
+    return next((key for key, cls in METHODS.items() if cls is type(method)), type(method).__name__)
+
+
+def _parameters(module: nn.Module) -> int:
+    """Numbers that are learned; frozen copies of a net are not."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def _times(mixing: _Step, plain: _Step, steps: int, what: str) -> tuple[float, float]:
+    """Median seconds of a step with the method, and of one without it."""
+    both = [timed(_finished(step)) for step in (mixing, plain)]  # which warms up
+    taken: list[list[float]] = []
+    with progress(steps, what, (steps + 8) * sum(both), "step") as bar:  # counting takes about eight more
+        for _ in range(steps):
+            taken.append([timed(_finished(step)) for step in (mixing, plain)])
+            bar.update()
+    return tuple(np.median(taken, axis=0).tolist()) if taken else (np.nan, np.nan)  # type: ignore[return-value]
+
+
+def _finished(step: _Step) -> Callable[[], None]:
+    """The step, and the wait for a device that works on its own."""
+
+    def run() -> None:
+        step()
+        if step.x.device.type != "cpu":
+            torch.accelerator.synchronize(step.x.device)
+
+    return run
+
+
+def _flops(fn: Callable[[], object]) -> int:
+    """Floating point operations of one call, attention among them on every device."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        fn()
+    return int(counter.get_total_flops())
+
+
+def _memory(step: _Step) -> int:
+    """Bytes at the peak of a step: what lives all the time, and what the step adds."""
+    step()
+    for parameter in (*step.net.parameters(), *step.method.parameters()):
+        parameter.grad = None
+    modules = step.net, step.method
+    lasting = [t for m in modules for t in (*m.parameters(), *m.buffers())]
+    return tensor_bytes([*lasting, step.x, step.y]) + peak_of(step, step.x.device)

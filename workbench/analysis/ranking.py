@@ -1,0 +1,275 @@
+"""Which methods are better, and is that more than the luck of seeds and test images?
+
+Every method is looked at on the same seeds and the same test images, with the final weights, so that what a seed or a
+hard image does to all cancels out. Nothing here takes a maximum over epochs or picks among settings.
+
+Sources: critical differences, Demsar, JMLR 7, 2006; Friedman and Nemenyi as there; Holm's step-down procedure, 1979;
+probability of improvement, Agarwal et al., arXiv:2108.13264; two-way bootstrap, Owen, Annals of Applied Statistics
+1(2), 2007.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+
+from workbench.analysis.base import Result
+from workbench.analysis.groups import group, one_setting
+from workbench.config import RunConfig, UsageError
+from workbench.draw import Draw
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+LEVEL = 0.95
+CHUNK = 1 << 24
+"""Counts of test images drawn at a time, so that the bootstrap needs little memory."""
+MOST_SEEDS = 1000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one finished run got right."""
+
+    config: RunConfig
+    right: np.ndarray
+    """(N,) bool, test image by test image."""
+
+
+# R methods, S seeds that all of them have
+@dataclass(frozen=True)
+class Ranking(Result):
+    """Methods by falling accuracy, and all pairs of them. Accuracies and differences are fractions."""
+
+    label: tuple[str, ...]
+    method: tuple[str, ...]
+    setting: str
+    seeds: np.ndarray
+    """(S,) the seeds that count: those that every method has."""
+    images: int
+    tried: np.ndarray
+    """(R,) in how many settings the method was run: a method that was tuned more has had more luck."""
+    accuracy: np.ndarray
+    """(R,) mean over seeds."""
+    accuracy_low: np.ndarray
+    accuracy_high: np.ndarray
+    """(R,) 95 % bootstrap interval over seeds and test images."""
+    mean_rank: np.ndarray
+    """(R,) mean over seeds of the rank; 1 is best, ties share theirs."""
+    friedman: float
+    """p-value of Friedman's test that all ranks are alike; nan for fewer than three methods or two seeds."""
+    critical_difference: float
+    """Nemenyi: mean ranks that differ by less are not told apart at 5 %; nan for fewer than two seeds."""
+    difference: np.ndarray
+    """(R, R) accuracy of the row minus that of the column."""
+    difference_low: np.ndarray
+    difference_high: np.ndarray
+    """(R, R) 95 % bootstrap interval of the difference, over seeds and test images."""
+    holm: np.ndarray
+    """(R, R) p-value of the paired difference (Student's t over seeds), adjusted by Holm for the number of pairs."""
+    improvement: np.ndarray
+    """(R, R) probability that a run of the row beats one of the column, over all pairs of seeds; ties count half."""
+    seeds_needed: np.ndarray
+    """(R, R) seeds from which a difference of this size and spread would show at 5 %; nan where more than 1000 would be
+    needed, or where a single seed tells no spread."""
+    name: str = ""
+
+    @property
+    def separated(self) -> np.ndarray:
+        """(R, R) bool: the bootstrap interval of the difference holds no zero, and the paired test agrees."""
+        clear = (self.difference_low > 0) | (self.difference_high < 0)
+        return clear & (self.holm < 1 - LEVEL)
+
+    @property
+    def winner(self) -> str | None:
+        """The method that is separated from all others, if there is one."""
+        clear = self.separated[0, 1:]
+        return self.label[0] if len(clear) and clear.all() else None
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a pair of methods."""
+        import pandas as pd
+
+        first, second = np.triu_indices(len(self.label), 1) if len(self.label) > 1 else (np.array([0]), np.array([0]))
+        columns = (
+            "difference",
+            "difference_low",
+            "difference_high",
+            "holm",
+            "improvement",
+            "seeds_needed",
+            "separated",
+        )
+        return pd.DataFrame(
+            {
+                "name": self.name,
+                "method": [self.label[i] for i in first],
+                "against": [self.label[i] for i in second],
+                **{key: getattr(self, key)[first, second] for key in [*columns, "separated"]},
+            }
+        )
+
+    def summary(self) -> pd.DataFrame:
+        """One row a method, best first; `more_seeds` is what it would take to separate it from the one above it."""
+        import pandas as pd
+
+        above = np.maximum(np.arange(len(self.label)) - 1, 0)
+        rows = np.arange(len(self.label))
+        needed = np.maximum(self.seeds_needed[above, rows] - len(self.seeds), 0)
+        needed[0] = np.nan
+        return pd.DataFrame(
+            {
+                "name": list(self.label),
+                "accuracy": self.accuracy,
+                "low": self.accuracy_low,
+                "high": self.accuracy_high,
+                "mean_rank": self.mean_rank,
+                "p_to_one_above": np.where(rows > 0, self.holm[above, rows], np.nan),
+                "more_seeds": needed,
+                "settings_tried": self.tried,
+            }
+        )
+
+    @property
+    def height(self) -> float:
+        return 0.16 + 0.05 * len(self.label)
+
+    def draw(self, ax: Axes) -> None:
+        """Critical-difference diagram: mean ranks, 1 (best) on the right; bars join what is not told apart."""
+        from workbench.analysis.critical import critical_differences
+
+        critical_differences(ax, self)
+
+
+def ranking(outcomes: Sequence[Outcome], *, draws: int = 2000, seed: int = 0, name: str = "") -> Ranking:
+    """Rank methods of one setting by what their runs got right on the same test images.
+
+    draws: resamples of seeds and images together; with fewer than about five seeds their share of the uncertainty is
+    underestimated, and the paired test is the stricter judge. UsageError for runs of different settings or test
+    images, and where no seed is common to all methods.
+    """
+    groups = group(outcomes)
+    setting = one_setting(groups, "ranking").setting
+    seeds = sorted(set.intersection(*(set(g.seeds) for g in groups)))
+    if not seeds:
+        raise UsageError("ranking needs a seed that every method has; train the same seeds for all")
+    right = _matrix([[next(o for o in g.items if o.config.seed == s).right for s in seeds] for g in groups])
+    accuracy = right.mean(2)
+    order = np.argsort(-accuracy.mean(1), kind="stable")
+    groups, right, accuracy = [groups[i] for i in order], right[order], accuracy[order]
+    means = bootstrap(right, draws, seed)
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    between = means[:, :, None] - means[:, None]
+    difference_low, difference_high = np.quantile(between, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    tried = Counter(g.method for g in groups)
+    mean_rank, friedman, critical = ranks(accuracy)
+    return Ranking(
+        label=tuple(g.label for g in groups),
+        method=tuple(g.method for g in groups),
+        setting=setting,
+        seeds=np.array(seeds),
+        images=right.shape[2],
+        tried=np.array([tried[g.method] for g in groups]),
+        accuracy=accuracy.mean(1),
+        accuracy_low=low,
+        accuracy_high=high,
+        mean_rank=mean_rank,
+        friedman=friedman,
+        critical_difference=critical,
+        difference=accuracy.mean(1)[:, None] - accuracy.mean(1),
+        difference_low=difference_low,
+        difference_high=difference_high,
+        holm=holm(paired_p(accuracy)),
+        improvement=improvement(accuracy),
+        seeds_needed=seeds_needed(accuracy),
+        name=name,
+    )
+
+
+def _matrix(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """(R, S, N) bool, or a UsageError where the runs were tested on different numbers of images."""
+    sizes = {len(right) for row in rows for right in row}
+    if len(sizes) > 1:
+        raise UsageError(f"ranking needs runs that were tested on the same images, got {sorted(sizes)} of them")
+    if sizes == {0}:
+        raise UsageError("ranking needs at least one test image, got none")
+    return np.array(rows, bool)
+
+
+def bootstrap(right: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
+    """(draws, R) mean accuracies over resampled seeds and, at the same time, resampled test images; the same for all
+    methods. right: (R, S, N) bool."""
+    methods, seeds, images = right.shape
+    rng = Draw(seed, stream="bootstrap").rng  # of its own, lest it be in step with what made the runs
+    flat, found = right.reshape(-1, images).astype(np.float32), []
+    for start in range(0, draws, step := max(1, CHUNK // images)):
+        number = min(step, draws - start)
+        counts = rng.multinomial(images, np.full(images, 1 / images), number).astype(np.float32)
+        chosen = rng.multinomial(seeds, np.full(seeds, 1 / seeds), number)
+        of_runs = (flat @ counts.T).reshape(methods, seeds, number) / images
+        found.append(np.einsum("rsb,bs->br", of_runs, chosen) / seeds)
+    return np.concatenate(found)
+
+
+def ranks(accuracy: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """(R,) mean ranks, Friedman's p-value, and Nemenyi's critical difference, of accuracies (R, S)."""
+    methods, seeds = accuracy.shape
+    mean = stats.rankdata(-accuracy, axis=0).mean(1)
+    if seeds < 2:
+        return mean, np.nan, np.nan
+    alike = bool((accuracy == accuracy[:1]).all())
+    p = 1.0 if alike else float(stats.friedmanchisquare(*accuracy).pvalue) if methods > 2 else np.nan
+    if methods < 2:
+        return mean, p, np.nan
+    q = stats.studentized_range.ppf(LEVEL, methods, np.inf) / np.sqrt(2)
+    return mean, p, float(q * np.sqrt(methods * (methods + 1) / (6 * seeds)))
+
+
+def paired_p(accuracy: np.ndarray) -> np.ndarray:
+    """(R, R) two-sided p-values of Student's paired t-test over seeds; nan for fewer than two seeds, 1 for no
+    difference at all, 0 for one that is the same at every seed."""
+    methods, seeds = accuracy.shape
+    if seeds < 2:
+        return np.full((methods, methods), np.nan)
+    paired = accuracy[:, None] - accuracy
+    mean, error = paired.mean(2), paired.std(2, ddof=1) / np.sqrt(seeds)
+    constant = error < 1e-12
+    t = np.divide(np.abs(mean), error, out=np.zeros_like(mean), where=~constant)
+    p = 2 * stats.t.sf(t, seeds - 1)
+    return np.where(constant, np.where(np.abs(mean) < 1e-12, 1.0, 0.0), p)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """(R, R) p-values adjusted by Holm's step-down procedure over the pairs above the diagonal."""
+    rows, columns = np.triu_indices(len(p), 1)
+    raw = p[rows, columns]
+    order = np.argsort(raw)
+    scaled = np.maximum.accumulate(raw[order] * (len(raw) - np.arange(len(raw))))
+    adjusted = np.ones_like(p)
+    adjusted[rows[order], columns[order]] = adjusted[columns[order], rows[order]] = np.minimum(scaled, 1)
+    return adjusted
+
+
+def improvement(accuracy: np.ndarray) -> np.ndarray:
+    """(R, R) share of all pairs of seeds in which the row's run beats the column's; ties count half."""
+    one, other = accuracy[:, None, :, None], accuracy[None, :, None, :]
+    return ((one > other) + 0.5 * (one == other)).mean((2, 3))
+
+
+def seeds_needed(accuracy: np.ndarray) -> np.ndarray:
+    """(R, R) smallest number of seeds at which the mean paired difference, with its spread as seen, would leave zero
+    out of its 95 % interval."""
+    methods, seeds = accuracy.shape
+    if seeds < 2:
+        return np.full((methods, methods), np.nan)
+    paired = accuracy[:, None] - accuracy
+    n = np.arange(2, MOST_SEEDS + 1)
+    reach = stats.t.ppf((1 + LEVEL) / 2, n - 1) / np.sqrt(n)
+    enough = np.abs(paired.mean(2))[..., None] > reach * paired.std(2, ddof=1)[..., None]
+    return np.where(enough.any(2), n[enough.argmax(2)], np.nan)

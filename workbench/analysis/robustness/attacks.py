@@ -1,0 +1,55 @@
+"""Attacks in pixel units: images in [0, 1], eps a distance there (8/255, say), the normalisation inside the net.
+
+Both are untargeted and in the maximum norm. Sources: FGSM, Goodfellow et al., arXiv:1412.6572; PGD, Madry et al.,
+arXiv:1706.06083.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from workbench.analysis.robustness import draws
+
+Classifier = Callable[[Tensor], Tensor]
+
+
+def gradient(net: Classifier, x: Tensor, y: Tensor) -> Tensor:
+    """(B, C, H, W) of each image's own cross-entropy."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        loss = F.cross_entropy(net(x), y, reduction="sum")
+        return torch.autograd.grad(loss, x)[0]
+
+
+def fgsm(net: Classifier, x: Tensor, y: Tensor, eps: float) -> Tensor:
+    """One step of `eps` along the sign of the gradient."""
+    return (x + eps * gradient(net, x, y).sign()).clamp(0, 1)
+
+
+def pgd(
+    net: Classifier,
+    x: Tensor,
+    y: Tensor,
+    eps: float,
+    *,
+    steps: int = 10,
+    step_size: float | None = None,
+    rng: torch.Generator | None = None,
+) -> Tensor:
+    """Steps along the sign of the gradient, each brought back into the ball of `eps` around the ORIGINAL images, and
+    into [0, 1].
+
+    `step_size`: 2.5 eps / steps if left out. `rng`: start at a random place in the ball; at the image without.
+    """
+    size = 2.5 * eps / steps if step_size is None else step_size
+    low, high = (x - eps).clamp(min=0), (x + eps).clamp(max=1)
+    found = x
+    if rng is not None:
+        found = (x + draws.uniform(x.shape, rng, x, -eps, eps)).clamp(low, high)
+    for _ in range(steps):
+        found = (found + size * gradient(net, found, y).sign()).clamp(low, high)
+    return found

@@ -1,0 +1,135 @@
+"""How much of an image does a net need, and does it need the parts in their places? Hidden and shuffled patches.
+
+Sources: random patch drop and patch shuffle, Naseer et al., "Intriguing Properties of Vision Transformers", 2021,
+arXiv:2105.10497.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workbench import style
+from workbench.analysis.base import Result
+from workbench.analysis.inputs import Data, Examples, check_fit, chunk_of, device_of, examples
+from workbench.analysis.robustness import draws
+from workbench.analysis.robustness.measure import check_numbers, check_whole, clean_hits, hits, paced
+from workbench.analysis.robustness.patches import hide, shuffle
+from workbench.config import UsageError, choose
+from workbench.models import Net
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+HIDDEN, SHUFFLED = style.PALETTE["mixup"], style.PALETTE["automix"]
+
+
+# S shares, G grids
+@dataclass(frozen=True)
+class Occlusion(Result):
+    """Accuracy with parts hidden and with parts shuffled. Fractions, not percent."""
+
+    name: str
+    shares: np.ndarray
+    """(S,) share of the image that is hidden."""
+    hidden: np.ndarray
+    """(S,) accuracy with it hidden."""
+    grids: np.ndarray
+    """(G,) squares along a side, which change places."""
+    shuffled: np.ndarray
+    """(G,) accuracy with them shuffled."""
+    clean: float
+    """Accuracy on the images as they are."""
+    images: int
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a setting: name, change (hidden or shuffled), level (share or grid), accuracy, clean, images."""
+        import pandas as pd
+
+        changes = ["hidden"] * len(self.shares) + ["shuffled"] * len(self.grids)
+        levels, accuracy = np.concatenate([self.shares, self.grids]), np.concatenate([self.hidden, self.shuffled])
+        columns = {"change": changes, "level": levels, "accuracy": accuracy}
+        return pd.DataFrame({"name": self.name, **columns, "clean": self.clean, "images": self.images})
+
+    @property
+    def height(self) -> float:
+        return 0.5
+
+    def draw(self, ax: Axes) -> None:
+        """Left: accuracy over the share that is hidden; right: over the squares that are shuffled. Dashed: clean."""
+        right = ax.inset_axes((1.08, 0, 1, 1), sharey=ax)
+        order = np.argsort(self.shares)
+        ax.plot(100 * self.shares[order], self.hidden[order], "o-", color=HIDDEN, clip_on=False)
+        order = np.argsort(self.grids)
+        right.plot(np.arange(len(order)), self.shuffled[order], "s-", color=SHUFFLED, clip_on=False)
+        right.set_xticks(np.arange(len(order)), [f"{g}\N{MULTIPLICATION SIGN}{g}" for g in self.grids[order]])
+        right.tick_params(labelleft=False)
+        for part, label in ((ax, "pixels hidden (%)"), (right, "squares shuffled")):
+            part.axhline(self.clean, color=style.MUTED, linewidth=0.7, linestyle=(0, (4, 2)))
+            part.set_xlabel(label)
+        ax.set(ylabel="accuracy", ylim=(0, 1))
+        ax.set_title(self.name, fontsize="small")
+
+
+def occlusion(
+    net: Net,
+    data: Data,
+    *,
+    images: int | None = 500,
+    shares: Sequence[float] = (0.1, 0.25, 0.5, 0.75, 0.9),
+    cells: int = 8,
+    fill: Literal["mean", "black", "noise"] = "mean",
+    grids: Sequence[int] = (2, 4, 8),
+    seed: int = 0,
+    name: str = "",
+) -> Occlusion:
+    """Accuracy of a net on images of which parts are hidden, or whose parts have changed places; drawn per image.
+
+    `images`: how many (None: all). `shares`: of the `cells` x `cells` patches, hidden behind `fill` (the mean colour
+    of the training images, black, or noise). `grids`: squares along a side that are shuffled; 1 shuffles nothing.
+    """
+    data = examples(data, images, seed)
+    check_fit(net, data)
+    hiding, side = check_numbers("shares", shares, 0, 1), min(data.images.shape[2:])
+    check_whole("cells", cells, 1, side)
+    choose({"mean": 0, "black": 0, "noise": 0}, fill, "fill")
+    if isinstance(grids, int | str) or not grids:
+        raise UsageError(f"grids must be a list of whole numbers from 1 to {side}, got {grids!r}")
+    for grid in grids:
+        check_whole("a grid", grid, 1, side)
+    size, counts = chunk_of(net, data), np.zeros(len(hiding) + len(grids))
+
+    def work(start: int) -> None:
+        x, y = data.batch(start, size, device_of(net))
+        behind = _behind(net, x, fill, draws.generator(seed, "fill", start))
+        for i, share in enumerate(hiding):
+            rng = draws.generator(seed, "hidden patches", start)
+            counts[i] += hits(net, hide(x, share, cells, behind, rng), y)
+        for i, grid in enumerate(grids, len(hiding)):
+            counts[i] += hits(net, shuffle(x, grid, draws.generator(seed, f"shuffle {grid}", start)), y)
+
+    with net.probing():
+        paced(range(0, len(data), size), work, "occlusion")
+    accuracy = counts / len(data)
+    return Occlusion(
+        name, np.array([_realised(data, share, cells) for share in hiding]), accuracy[: len(hiding)],
+        np.array(grids), accuracy[len(hiding) :], clean_hits(net, data) / len(data), len(data),
+    )  # fmt: skip
+
+
+def _realised(data: Examples, share: float, cells: int) -> float:
+    """The share of whole cells that comes nearest."""
+    return round(share * cells**2) / cells**2
+
+
+def _behind(net: Net, x: Tensor, fill: str, rng: torch.Generator) -> Tensor:
+    """What hidden pixels show."""
+    if fill == "noise":
+        return draws.uniform(x.shape, rng, x)
+    return net.mean[0].clamp(0, 1) if fill == "mean" else torch.zeros_like(net.mean[0])
