@@ -54,7 +54,11 @@ def test_trained_once_and_shown_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"lam": 1.5}, "lam is the weight of photograph A"), ({"only": ("mixdown",)}, "mixdown")],
+    [
+        ({"runs": (Path("nowhere"),)}, "no finished run in nowhere"),
+        ({"lam": 1.5}, "lam is the weight of photograph A"),
+        ({"only": ("mixdown",)}, "mixdown"),
+    ],
 )
 def test_mistakes(settings: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=message):

@@ -308,8 +308,30 @@ def gallery(
         print(path)
 
 
+def audit(
+    method: Positional[str],
+    params: Mapping[str, Any] = {},
+    run: Path | None = None,
+    out: Path | None = None,
+) -> None:
+    """Hold a mixing method to some twenty-five invariants: labels, pixels, draws, odd batches, types.
+
+    Args:
+        method: Key of a method (your own callable: `from workbench.analysis.audit import audit`).
+        params: Parameters of the method.
+        run: A finished run whose net is looked into, for methods that need one.
+        out: Picture of the first failure to write, as PNG and PDF.
+    """
+    from workbench.figures.export import audited
+
+    found, text = audited(method, params, run, out)
+    print(text)
+    if not found.passed:
+        sys.exit(1)
+
+
 def bench(
-    what: Positional[Literal["methods", "steps", "train"]],
+    what: Positional[Literal["methods", "steps", "analyses", "train"]],
     model: str = "resnet18",
     batch_size: int | None = None,
     rounds: int = 5,
@@ -322,6 +344,7 @@ def bench(
     Args:
         what: methods: each mix in multiples of a copy of the batch, public implementations beside it (two minutes).
             steps: each method's training step and peak memory in multiples of plain training (minutes).
+            analyses: over the plain work that they can't do without, or a library that does the same.
             train: the training loop over a bare PyTorch loop.
         model: The net that is trained, for steps and train.
         batch_size: Images of a batch; 128, or for methods 64 at 224 pixels, when left out.
@@ -334,6 +357,8 @@ def bench(
 
     if what == "train":
         print(suite.bench_train(model, batch_size or 128, rounds, out))
+    elif what == "analyses":
+        print(suite.bench_analyses(rounds, out))
     elif what == "steps":
         print(suite.bench_steps(model, batch_size or 128, rounds, out, size=_one(size, 32), only=only))
     else:
@@ -361,7 +386,7 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         train = train_from(_default_settings(words) if words[:1] == ["train"] else RunConfig())
         commands: list[Callable[..., Any]] = [tour, train, resume, runs, sweep, analyse]
-        commands += [figures, mix, gallery, data, methods, bench]
+        commands += [figures, mix, gallery, data, methods, audit, bench]
         with registry:
             subcommand_cli_from_dict(
                 {command.__name__: command for command in commands}, prog="workbench", description=ABOUT, args=words

@@ -88,13 +88,25 @@ def mixes(
     for key in only:
         choose(METHODS, key, "method")
     keys = [key for key in METHODS if key in only or (not only and METHODS[key].family != "loss")]
-    given = {run.config.method: run for path in runs for run in find(path) if run.state == "done"}
+    given = _given(runs)
     trained = _trained([key for key in keys if key not in given], Path(out) / "runs", epochs, jobs)
     shown = {key: _shown(*_ready(key, given, trained), lam) for key in keys}
     for key, run in trained.items():
         if run.config.method == key != "vanilla":
             shown[key]["note"] = np.array(f"{shown[key]['note']}; after {epochs} epochs only, so masks are nearly even")
     return shown
+
+
+def _given(paths: Sequence[Path]) -> dict[str, Run]:
+    """The finished runs in the folders, by method; of several of one method the first."""
+    found: dict[str, Run] = {}
+    for path in paths:
+        finished = [run for run in find(path) if run.state == "done"]
+        if not finished:
+            raise UsageError(f"no finished run in {path}; `workbench runs` lists what there is")
+        for run in finished:
+            found.setdefault(run.config.method, run)
+    return found
 
 
 def _shown(method: Method, net: Net | None, lam: float) -> dict[str, np.ndarray]:

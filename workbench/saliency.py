@@ -34,8 +34,8 @@ def gradient(net: Net, images: Tensor, labels: Tensor) -> Tensor:
     nothing here. The net is in evaluation mode for it, so that no image sees the others, and its weights are frozen,
     which halves the price of the backward pass; it is left as found.
     """
-    with net.probing(), torch.enable_grad():
-        images = images.detach().requires_grad_()
+    with torch.inference_mode(False), torch.enable_grad(), net.probing():
+        images = (images.clone() if images.is_inference() else images.detach()).requires_grad_()
         loss = F.cross_entropy(net(images).float(), labels, reduction="sum")
         (slope,) = torch.autograd.grad(loss * LOSS_SCALE, images)
     return slope.float().square().mean(1).sqrt()

@@ -88,10 +88,28 @@ SETTINGS: Mapping[str, Callable[[], tuple[Any, ...]]] = {
     "ranking": outcomes,
     "hessian": net_and_data,
     "landscape": nets_and_data,
+    "cam": nets_and_data,
+    "embedding": nets_and_data,
+    "robustness": net_and_data,
+    "adversarial": net_and_data,
+    "occlusion": net_and_data,
+    "fourier": net_and_data,
+    "ood": net_and_data,
+    "fidelity": method_net_and_data,
+    "cost": method_net_and_data,
 }
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "hessian": {"images": 12, "top": 1, "trace_probes": 2, "density_probes": 1, "steps": 4},
     "landscape": {"images": 12, "points": 5},
+    "cam": {"images": 3},
+    "embedding": {"images": 12, "layers": True},
+    "robustness": {"severities": (1, 5)},
+    "adversarial": {"eps": (0.02,), "steps": 2},
+    "occlusion": {"images": 12},
+    "fourier": {"points": 3},
+    "ood": {"images": 12},
+    "fidelity": {"draws": 1},
+    "cost": {"batch_size": 8, "steps": 0},
 }
 """Options that make an analysis of a net short."""
 

@@ -26,12 +26,12 @@ def test_mixing_table_file_and_figure(tmp_path: Path) -> None:
     text = bench_methods((16,), 4, 2, tmp_path / "new", only=only, seconds=0.0)
     table = pd.read_csv(tmp_path / "new" / "methods.csv")
     ours = table[table["who"] == "workbench"]
-    assert list(dict.fromkeys(ours["method"])) == list(only) and (ours["method"] == "puzzlemix").sum() == 3
+    assert list(dict.fromkeys(ours["method"])) == list(only) and (ours["method"] == "puzzlemix").sum() == 2
     assert {"torchvision", "timm"} <= {who.split()[0] for who in table["who"]}
     assert ((table["lowest"] <= table["ratio"]) & (table["ratio"] <= table["highest"])).all()
     assert (table["peak_batches"] > 0.9).all()
     assert {"cpu", "threads", "torch", "heap", "device", "size", "batch", "rounds"} <= set(table)
-    assert "4 x 3 x 16 x 16" in text and "grid 16, saliency given" in text
+    assert "4 x 3 x 16 x 16" in text and "grid 8, saliency given" in text
     assert all((tmp_path / "new" / f"methods.{kind}").stat().st_size > 1000 for kind in ("pdf", "png"))
 
 
@@ -89,6 +89,11 @@ def test_rounds_turn_the_order() -> None:
     assert spread([3.0, 1.0, 2.0]) == {"ratio": 2.0, "lowest": 1.0, "highest": 3.0}
     calls: list[int] = []
     assert median_call(lambda: calls.append(1), CPU, 0.0, least=5) >= 0 and len(calls) == 5
+
+
+def test_a_method_whose_mix_is_in_the_net_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="transmix: no mixing of its own to be timed"):
+        bench_methods((16,), 4, 1, tmp_path, only=("transmix",))
 
 
 @pytest.mark.parametrize(

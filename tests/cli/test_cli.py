@@ -16,7 +16,7 @@ from workbench.runs import Run, runs
 
 TRAIN = ["train", "--data", "digits", "--model", "resnet8", "--size", "16", "--device", "cpu", "--no-progress"]
 COMMANDS = ["tour", "train", "resume", "runs", "sweep", "analyse", "figures", "mix", "gallery"]
-COMMANDS += ["data", "methods", "bench"]
+COMMANDS += ["data", "methods", "audit", "bench"]
 
 
 def code_of(*words: str) -> int:
@@ -207,3 +207,10 @@ def test_analyses_are_listed_and_take_options(tmp_path: Path, capsys: pytest.Cap
     assert code_of("analyse", "calibration", tmp_path, "--options", "bins=10") == 0
     assert code_of("analyse", "calibration", tmp_path, "--options", "bin=10") == 2
     assert "did you mean 'bins'" in capsys.readouterr().err
+
+
+def test_audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of("audit", "mixup", "--out", tmp_path / "audit.png") == 0
+    assert "labels sum to 1" in capsys.readouterr().out and (tmp_path / "audit.pdf").exists()
+    assert code_of("audit", "puzzlemix") == 2
+    assert "--run" in capsys.readouterr().err

@@ -334,6 +334,42 @@ def test_wrong_parameters_are_told(key: str) -> None:
                 build(key, {parameter.name: wrong})
 
 
+# ---------------------------------------------------------------------------------------------- odd batches told
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda x, y: (x.numpy(), y), "images must be a tensor, got ndarray"),
+        (lambda x, y: (x[0], y), "images must be floating point"),
+        (lambda x, y: ((x * 255).byte(), y), "images must be floating point"),
+        (lambda x, y: (x, y[:5]), "8 images but 5 labels"),
+        (lambda x, y: (x, y.float()), "labels must be class ids"),
+        (lambda x, y: (x[:0], y[:0]), "at least one image"),
+    ],
+)
+@pytest.mark.parametrize("key", KEYS)
+def test_an_odd_batch_is_told_in_one_line(key: str, spoil: Any, message: str) -> None:
+    ready = case(key).attached(key)
+    with pytest.raises(UsageError, match=message):
+        ready.method.mix(*spoil(*noise_batch(8)), ready.net, Draw())
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_small_class_ids_and_soft_labels_mean_the_same(key: str) -> None:
+    x, y = noise_batch(6)
+    expected = [loss.item() for loss in step(case(key).attached(key), x, y, Draw(1))[1]]
+    small = [loss.item() for loss in step(case(key).attached(key), x, y.int(), Draw(1))[1]]
+    assert small == expected
+    soft = torch.nn.functional.one_hot(y, CLASSES).float()
+    try:
+        losses = step(case(key).attached(key), x, soft, Draw(1))[1]
+    except UsageError as error:
+        assert "needs labels as class ids" in str(error)
+    else:
+        assert [loss.item() for loss in losses] == pytest.approx(expected, rel=1e-5)
+
+
 # ------------------------------------------------------------------------------------------- the call on its own
 
 

@@ -55,7 +55,7 @@ def test_power_falls_with_frequency_as_the_decay_says(decay: float) -> None:
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 64), (20, 8)])
 def test_area_is_the_drawn_lambda_to_a_pixel(size: tuple[int, int]) -> None:
     n = 64
-    mixed = FMix().mix(torch.rand(n, 3, *size), torch.zeros(n), None, Draw(2))
+    mixed = FMix().mix(torch.rand(n, 3, *size), torch.zeros(n).long(), None, Draw(2))
     lam = Draw(2).lam(1.0, n)
     assert mixed.mask is not None and set(mixed.mask.unique().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(mixed.mask.mean((1, 2, 3)), mixed.weight[:, 0])
@@ -63,21 +63,21 @@ def test_area_is_the_drawn_lambda_to_a_pixel(size: tuple[int, int]) -> None:
 
 
 def test_area_of_large_images() -> None:
-    mixed = FMix().mix(torch.rand(32, 1, 224, 160), torch.zeros(32), None, Draw(2))
+    mixed = FMix().mix(torch.rand(32, 1, 224, 160), torch.zeros(32).long(), None, Draw(2))
     assert np.abs(mixed.weight[:, 0].numpy() - Draw(2).lam(1.0, 32)).max() < 0.01
 
 
 @pytest.mark.parametrize("alpha", [1.0, 2.0])
 def test_area_follows_a_beta_distribution(alpha: float) -> None:
     n = 4000
-    weight = FMix(alpha=alpha).mix(torch.rand(n, 1, 32, 32), torch.zeros(n), None, Draw(1)).weight[:, 0].numpy()
+    weight = FMix(alpha=alpha).mix(torch.rand(n, 1, 32, 32), torch.zeros(n).long(), None, Draw(1)).weight[:, 0].numpy()
     jitter = np.random.default_rng(0).uniform(-0.5, 0.5, n) / 32**2  # areas are whole pixels
     assert stats.kstest((weight + jitter).clip(0, 1), stats.beta(alpha, alpha).cdf).pvalue > 1e-4
 
 
 def test_rounding_goes_both_ways() -> None:
     n = 2000
-    weight = FMix().mix(torch.rand(n, 1, 5, 7), torch.zeros(n), None, Draw(3, lam=0.5)).weight[:, 0]
+    weight = FMix().mix(torch.rand(n, 1, 5, 7), torch.zeros(n).long(), None, Draw(3, lam=0.5)).weight[:, 0]
     shares = (weight * 35).round()
     assert set(shares.tolist()) == {17.0, 18.0}
     assert 0.4 < float((shares == 17).float().mean()) < 0.6
@@ -86,5 +86,5 @@ def test_rounding_goes_both_ways() -> None:
 def test_all_or_nothing() -> None:
     x = torch.rand(6, 3, 32, 32)
     for lam in (0.0, 1.0):
-        mixed = FMix().mix(x, torch.zeros(6), None, Draw(0, lam=lam))
+        mixed = FMix().mix(x, torch.zeros(6).long(), None, Draw(0, lam=lam))
         assert torch.equal(mixed.x, x[mixed.source[:, int(lam == 0)]]) and (mixed.weight[:, 0] == lam).all()

@@ -40,7 +40,7 @@ def test_against_a_loop_over_holes() -> None:
 
 
 def masks(method: GridMix, n: int, size: tuple[int, int] = (32, 32), **draw: float) -> torch.Tensor:
-    mask = method.mix(torch.rand(n, 1, *size), torch.zeros(n), None, Draw(3, **draw)).mask  # type: ignore[arg-type]
+    mask = method.mix(torch.rand(n, 1, *size), torch.zeros(n).long(), None, Draw(3, **draw)).mask  # type: ignore[arg-type]
     assert mask is not None
     return mask[:, 0]
 

@@ -26,7 +26,7 @@ def boxes_of(mask: torch.Tensor) -> np.ndarray:
 @pytest.mark.parametrize("size", [(32, 32), (24, 40), (17, 9), (16, 16)])
 def test_patch_is_the_whole_partner_resized(size: tuple[int, int], layout: torch.memory_format) -> None:
     x = torch.rand(24, 3, *size).contiguous(memory_format=layout)
-    mixed = ResizeMix().mix(x, torch.zeros(24), None, Draw(1))
+    mixed = ResizeMix().mix(x, torch.zeros(24).long(), None, Draw(1))
     assert mixed.mask is not None and mixed.x.is_contiguous(memory_format=layout)
     for row, ((top, bottom), (left, right)) in enumerate(boxes_of(mixed.mask)):
         patch = F.interpolate(x[mixed.source[row, 1]][None], (bottom - top, right - left), mode="nearest")[0]
@@ -38,7 +38,7 @@ def test_patch_is_the_whole_partner_resized(size: tuple[int, int], layout: torch
 def test_lambda_is_what_the_patch_leaves_and_nothing_is_clipped() -> None:
     """The benchmark's code clips patches at the border: there the pasted area averages 0.16 instead of 0.23."""
     n, side = 8000, 32
-    mixed = ResizeMix().mix(torch.rand(n, 1, side, side), torch.zeros(n), None, Draw(0))
+    mixed = ResizeMix().mix(torch.rand(n, 1, side, side), torch.zeros(n).long(), None, Draw(0))
     assert mixed.mask is not None
     boxes = boxes_of(mixed.mask[:500])
     sides = boxes[:, :, 1] - boxes[:, :, 0]
@@ -51,7 +51,7 @@ def test_mask_is_not_transposed() -> None:
     x = torch.zeros(64, 1, 20, 48)
     x[::2] = 1
     partner = np.arange(64).reshape(-1, 2)[:, ::-1].ravel().tolist()
-    mixed = ResizeMix().mix(x, torch.zeros(64), None, Draw(0, partner=partner))
+    mixed = ResizeMix().mix(x, torch.zeros(64).long(), None, Draw(0, partner=partner))
     assert mixed.mask is not None
     own = mixed.x == x
     assert torch.equal(own, mixed.mask == 1)
@@ -59,7 +59,9 @@ def test_mask_is_not_transposed() -> None:
 
 def test_scale_is_uniform() -> None:
     n = 4000
-    scale = np.sqrt(1 - ResizeMix().mix(torch.rand(n, 1, 256, 256), torch.zeros(n), None, Draw(4)).weight[:, 0].numpy())
+    scale = np.sqrt(
+        1 - ResizeMix().mix(torch.rand(n, 1, 256, 256), torch.zeros(n).long(), None, Draw(4)).weight[:, 0].numpy()
+    )
     jitter = np.random.default_rng(0).uniform(0, 1 / 256, n)  # sides are whole pixels, rounded down
     assert stats.kstest(scale + jitter, stats.uniform(0.1, 0.7).cdf).pvalue > 1e-4
 
@@ -84,12 +86,12 @@ def test_a_patch_has_at_least_a_pixel() -> None:
 
 
 def test_one_scale_a_batch_but_a_place_for_every_row() -> None:
-    mask = ResizeMix(mode="batch").mix(torch.rand(32, 1, 32, 32), torch.zeros(32), None, Draw(7)).mask
+    mask = ResizeMix(mode="batch").mix(torch.rand(32, 1, 32, 32), torch.zeros(32).long(), None, Draw(7)).mask
     assert mask is not None and len(mask.mean((1, 2, 3)).unique()) == 1
     assert len(np.unique(boxes_of(mask)[:, :, 0], axis=0)) > 10
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.5, 0.98])
 def test_given_lambda_is_met(lam: float) -> None:
-    mixed = ResizeMix().mix(torch.rand(4, 3, 200, 200), torch.zeros(4), None, Draw(1, lam=lam))
+    mixed = ResizeMix().mix(torch.rand(4, 3, 200, 200), torch.zeros(4).long(), None, Draw(1, lam=lam))
     torch.testing.assert_close(mixed.weight[:, 0], torch.full((4,), lam), atol=0.01, rtol=0)

@@ -47,7 +47,9 @@ def test_constant_images_show_what_the_label_says() -> None:
 def test_sigma_is_uniform(mode: str) -> None:
     sigma = []
     for step in range(400 if mode == "batch" else 4):
-        mask = SmoothMix(mode=mode).mix(torch.rand(100, 1, 64, 64), torch.zeros(100), None, Draw(0, 0, step)).mask
+        mask = (
+            SmoothMix(mode=mode).mix(torch.rand(100, 1, 64, 64), torch.zeros(100).long(), None, Draw(0, 0, step)).mask
+        )
         assert mask is not None
         rows = mask[:, 0].amax(2).double()
         peak = rows.argmax(1)
@@ -57,17 +59,17 @@ def test_sigma_is_uniform(mode: str) -> None:
 
 
 def test_mean_of_lambda() -> None:
-    weight = SmoothMix().mix(torch.rand(4000, 1, 32, 32), torch.zeros(4000), None, Draw(2)).weight[:, 0]
+    weight = SmoothMix().mix(torch.rand(4000, 1, 32, 32), torch.zeros(4000).long(), None, Draw(2)).weight[:, 0]
     assert weight.mean() == pytest.approx(0.43, abs=0.01)  # measured on the benchmark's spots
 
 
 @pytest.mark.parametrize("lam", [0.03, 0.3, 0.5, 0.97])
 def test_given_lambda_is_met(lam: float) -> None:
-    mixed = SmoothMix().mix(torch.rand(32, 3, 24, 40), torch.zeros(32), None, Draw(5, lam=lam))
+    mixed = SmoothMix().mix(torch.rand(32, 3, 24, 40), torch.zeros(32).long(), None, Draw(5, lam=lam))
     torch.testing.assert_close(mixed.weight[:, 0], torch.full((32,), lam), atol=2e-3, rtol=0)
     assert sigma_for(0.0, np.array([[3, 3]]), 8, 8) < 0.1
 
 
 def test_the_ends_of_the_range_may_be_swapped() -> None:
-    a = SmoothMix(sigma_min=0.6, sigma_max=0.1).mix(torch.rand(256, 1, 32, 32), torch.zeros(256), None, Draw(0))
+    a = SmoothMix(sigma_min=0.6, sigma_max=0.1).mix(torch.rand(256, 1, 32, 32), torch.zeros(256).long(), None, Draw(0))
     assert a.weight[:, 0].min() > 0.02 and a.weight[:, 0].max() < 0.95

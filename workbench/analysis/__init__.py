@@ -30,8 +30,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from workbench.analysis import base, calibration, compare, hessian, landscape, ranking
+from workbench.analysis import (
+    base,
+    calibration,
+    cam,
+    compare,
+    cost,
+    embedding,
+    fidelity,
+    hessian,
+    landscape,
+    ranking,
+    robustness,
+)
 from workbench.analysis.base import Result, StoredRun
+from workbench.analysis.robustness import adversarial, fourier, occlusion, ood
 from workbench.config import RunFailed, UsageError, choose, nearest
 
 if TYPE_CHECKING:
@@ -84,7 +97,7 @@ def _method(run: Run) -> tuple[Method, Net, ImageSet]:
 def _on_device(net: Net) -> Net:
     import torch
 
-    return net.to(torch.accelerator.current_accelerator() or "cpu")
+    return net.to(torch.accelerator.current_accelerator(check_available=True) or "cpu")
 
 
 def _test_images(run: Run) -> ImageSet:
@@ -132,6 +145,60 @@ ANALYSES: Mapping[str, Analysis] = {
         landscape.Landscape,
         "the loss around nets along one random direction or a plane, and on the line between two of them",
         needs="nets",
+    ),
+    "cam": Analysis(
+        cam.cam,
+        cam.Cam,
+        "where nets look: maps of their logits side by side, against the object's mask, insertion and deletion",
+        needs="nets",
+    ),
+    "embedding": Analysis(
+        embedding.embedding,
+        embedding.Embedding,
+        "what the features look like: one map for several nets, CKA, alignment, uniformity, effective rank",
+        needs="nets",
+    ),
+    "robustness": Analysis(
+        robustness.robustness,
+        robustness.Robustness,
+        "accuracy under the fifteen common corruptions, made here (C-style) or from the published files",
+        needs="net",
+    ),
+    "adversarial": Analysis(
+        adversarial.adversarial,
+        adversarial.Adversarial,
+        "accuracy under attack: FGSM and PGD, in pixel units",
+        needs="net",
+    ),
+    "occlusion": Analysis(
+        occlusion.occlusion,
+        occlusion.Occlusion,
+        "accuracy with patches hidden, and with patches shuffled",
+        needs="net",
+    ),
+    "fourier": Analysis(
+        fourier.fourier,
+        fourier.Fourier,
+        "error under noise of each frequency",
+        needs="net",
+    ),
+    "ood": Analysis(
+        ood.ood,
+        ood.Ood,
+        "does the net notice images of another data set: maximum probability and energy, AUROC, FPR95",
+        needs="net",
+    ),
+    "fidelity": Analysis(
+        fidelity.fidelity,
+        fidelity.Fidelity,
+        "does the label tell what can be seen: its weights against the visible share of each source's object",
+        needs="method",
+    ),
+    "cost": Analysis(
+        cost.cost,
+        cost.Cost,
+        "parameters, FLOPs, time and memory of one training step, beside plain training of the same net",
+        needs="method",
     ),
 }
 

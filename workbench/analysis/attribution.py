@@ -29,6 +29,8 @@ from workbench.models.small import SmallResNet
 
 STEPS = 32
 """Points on the path of integrated gradients."""
+ROOM = 2**20
+"""Pixels of the images that are occluded at a time."""
 WINDOWS = 15
 """Places of the occluding window along a side: it is an eighth of the image wide and moves by half of that."""
 
@@ -176,10 +178,11 @@ def _occlusion(net: Net, images: Tensor, classes: Tensor) -> Tensor:
     channels, height, width = images.shape[1:]
     window = tuple(max(1, 2 * side // (WINDOWS + 1)) for side in (height, width))
     stride = tuple(max(1, part // 2) for part in window)
+    at_once = max(1, ROOM // images[:, 0].numel())
     with torch.no_grad():
         found = Occlusion(net).attribute(
             images, sliding_window_shapes=(channels, *window), strides=(channels, *stride), target=classes,
-            baselines=blank(net, images),
+            baselines=blank(net, images), perturbations_per_eval=at_once,
         )  # fmt: skip
     return found[:, 0].relu()
 
@@ -223,10 +226,14 @@ MAPS: Mapping[str, Kind] = {
 
 def attribute(net: Net, images: Tensor, classes: Tensor, kind: str = "gradcam") -> Tensor:
     """(B, H, W) float32 maps of images (B, C, H, W) in [0, 1] for the logits of the classes (B,), not negative; low
-    maps are enlarged bilinearly. Not scaled: see `to_unit`. The net is left as found."""
+    maps are enlarged bilinearly. Not scaled: see `to_unit`. The net is left as found. UsageError for a map of one cell,
+    which would say nothing."""
     entry = choose(MAPS, kind, "kind of map")
     with net.probing():
         found = entry.compute(net, images, classes).detach().float()
+    if found[0].numel() == 1 and images[0, 0].numel() > 1:
+        size = f"{images.shape[2]} x {images.shape[3]}"
+        raise UsageError(f"the last map of {net.name} has one cell for {size} images; take kind='gradient', say")
     if found.shape[1:] == images.shape[2:]:
         return found
     return F.interpolate(found[:, None], images.shape[2:], mode="bilinear")[:, 0]

@@ -227,8 +227,8 @@ def pool(results: Sequence[Calibration], name: str = "") -> Calibration:
     def merged(key: str) -> np.ndarray:
         return np.nansum([r.count * getattr(r, key) for r in results], axis=0) / total
 
-    averaged = ("brier", "nll", "temperature", "ece_before", "ece_after", "nll_before", "nll_after")
-    averaged += ("adaptive_ece", "classwise_ece")
+    averaged = ["brier", "nll", "temperature", "ece_before", "ece_after", "nll_before", "nll_after"]
+    averaged += ["adaptive_ece", "classwise_ece"]
     means: dict[str, Any] = {key: float(np.mean([getattr(r, key) for r in results])) for key in averaged}
     unfitted = "; ".join(dict.fromkeys(r.unfitted for r in results if r.unfitted))
     return Calibration(

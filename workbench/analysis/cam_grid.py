@@ -8,7 +8,7 @@ import numpy as np
 
 from workbench import style
 from workbench.analysis.attribution import MAPS
-from workbench.analysis.side_by_side import short_names
+from workbench.analysis.side_by_side import fitting, short_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,8 +37,11 @@ def grid(ax: Axes, result: Cam) -> None:
             if len(result.masks):
                 _outline(ax, result.masks[i], j, i)
     width, height = len(titles) * (1 + GAP) - GAP, len(pictures) * (1 + CAPTION)
+    figure, small = style.page(ax), 5 / 6 * style.points()
+    side = figure.get_figwidth() * ax.get_position().width / len(titles)
     for j, title in enumerate(titles):
-        ax.text(j * (1 + GAP) + 0.5, -0.06, title, ha="center", va="bottom", fontsize="small")
+        text = fitting(figure, title, side, small)
+        ax.text(j * (1 + GAP) + 0.5, -0.06, text, ha="center", va="bottom", fontsize="small")
     ax.set(xlim=(0, width), ylim=(height, -TITLE), aspect="equal", xticks=(), yticks=())
     ax.spines[:].set_visible(False)
     ax.set_xlabel(f"{MAPS[result.kind].title} of the {result.target}", fontsize="small")

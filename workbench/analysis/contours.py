@@ -49,7 +49,9 @@ def surface(ax: Any, across: np.ndarray, up: np.ndarray, loss: np.ndarray) -> No
     ticks, texts = _ticks(steps)
     ax.set_zticks(np.log10(ticks), texts)
     ax.set_zlabel("loss", labelpad=-6)
+    ax.xaxis.labelpad = ax.yaxis.labelpad = -5
     ax.tick_params(pad=-3)
+    ax.set_box_aspect((4, 4, 3), zoom=0.95)
     ax.view_init(elev=38, azim=-55)
 
 

@@ -13,14 +13,16 @@ and optimiser state left out. FLOPs, memory and parameters are the same in every
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from workbench import style
 from workbench.analysis.base import Result
@@ -85,14 +87,19 @@ class Cost(Result):
         """A bar a price, in prices of plain training, which is the line at 1; the price itself is written beside."""
         multiples = {key: value for key, value in self.multiples().items() if np.isfinite(value)}
         prices, color = self._prices(), style.look(self.method).color
-        places = np.arange(len(multiples))
-        ax.barh(places, list(multiples.values()), color=color, height=0.62)
+        places = range(len(multiples))
+        ax.barh(list(places), list(multiples.values()), color=color, height=0.62)
         ax.axvline(1, color=style.INK, linewidth=0.7, linestyle=(0, (4, 2)))
         longest = max(*multiples.values(), 1.0)
         for place, (key, value) in zip(places, multiples.items(), strict=True):
             text = f"{value:.2f}$\\times$  {prices[key]}"
             ax.text(max(value, 1) + 0.03 * longest, place, text, va="center", fontsize=style.SMALLEST)
-        ax.set(yticks=places, yticklabels=list(multiples), xlim=(0, 1.75 * longest), xlabel="multiple of plain training")
+        ax.set(
+            yticks=list(places),
+            yticklabels=list(multiples),
+            xlim=(0, 1.75 * longest),
+            xlabel="multiple of plain training",
+        )
         ax.invert_yaxis()
         ax.tick_params(axis="y", length=0)
         ax.set_title(self.name or f"{style.label(self.method)}, {self.backbone}")
@@ -155,8 +162,8 @@ def cost(
             net_parameters=_parameters(mixing.net),
             method_parameters=_parameters(mixing.method),
             forward_flops=_flops(lambda: plain.net(x)),
-            flops=_flops(mixing),
-            plain_flops=_flops(plain),
+            flops=_flops(mixing.run),
+            plain_flops=_flops(plain.run),
             seconds=seconds,
             plain_seconds=plain_seconds,
             memory_bytes=_memory(mixing),
@@ -179,7 +186,7 @@ class _Step(NamedTuple):
         method, net = copy.deepcopy((method, net))
         return cls(method.to(x.device).train(), net.train().requires_grad_(), x, y, seed)
 
-    def __call__(self) -> None:
+    def run(self) -> None:
         for parameter in (*self.net.parameters(), *self.method.parameters()):
             parameter.grad = None
         mixed = self.method.mix(self.x, self.y, self.net, Draw(self.seed))
@@ -205,35 +212,48 @@ def _times(mixing: _Step, plain: _Step, steps: int, what: str) -> tuple[float, f
         for _ in range(steps):
             taken.append([timed(_finished(step)) for step in (mixing, plain)])
             bar.update()
-    return tuple(np.median(taken, axis=0).tolist()) if taken else (np.nan, np.nan)  # type: ignore[return-value]
+    if not taken:
+        return np.nan, np.nan
+    own, without = np.median(taken, axis=0).tolist()
+    return own, without
 
 
 def _finished(step: _Step) -> Callable[[], None]:
     """The step, and the wait for a device that works on its own."""
 
     def run() -> None:
-        step()
+        step.run()
         if step.x.device.type != "cpu":
             torch.accelerator.synchronize(step.x.device)
 
     return run
 
 
+class _Counter(TorchDispatchMode):
+    """Adds up what PyTorch's formulas give for each operation. PyTorch's own mode also notes which module it was of,
+    and can't do so where a gradient is taken of an input alone, as saliency is."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket in flop_registry:
+            self.total += flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=out)
+        return out
+
+
 def _flops(fn: Callable[[], object]) -> int:
     """Floating point operations of one call, attention among them on every device."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with sdpa_kernel(SDPBackend.MATH), _Counter() as counter:
         fn()
-    return int(counter.get_total_flops())
+    return int(counter.total)
 
 
 def _memory(step: _Step) -> int:
     """Bytes at the peak of a step: what lives all the time, and what the step adds."""
-    step()
+    step.run()
     for parameter in (*step.net.parameters(), *step.method.parameters()):
         parameter.grad = None
     modules = step.net, step.method
     lasting = [t for m in modules for t in (*m.parameters(), *m.buffers())]
-    return tensor_bytes([*lasting, step.x, step.y]) + peak_of(step, step.x.device)
+    return tensor_bytes([*lasting, step.x, step.y]) + peak_of(step.run, step.x.device)

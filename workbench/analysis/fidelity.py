@@ -18,6 +18,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,10 +129,13 @@ class Fidelity(Result):
         color, dense = style.look(self.method).color, 0.7 if len(self.weight) < 500 else 0.35
         alphas = _alphas(self.alpha)
         if len(alphas) == 1:
-            groups = ("row itself", self.order == 0, style.MUTED), ("partner", self.order > 0, color)
+            groups: list[tuple[str, np.ndarray, Any]] = [
+                ("row itself", self.order == 0, style.MUTED),
+                ("partner", self.order > 0, color),
+            ]
         else:
             shades = _shades(color, len(alphas))
-            groups = tuple((f"α = {a:g}", _at(self.alpha, a), s) for a, s in zip(alphas, shades, strict=True))
+            groups = [(f"α = {a:g}", _at(self.alpha, a), s) for a, s in zip(alphas, shades, strict=True)]
         for label, rows, shade in groups:
             if rows.any():
                 yield label, rows, {"color": shade, "alpha": dense}
@@ -252,7 +256,7 @@ def _fidelity(
     batches = [(m, number, rows) for m in methods for number, rows in _batches(data, net, draws, seed)]
     start, parts, notes, bar = time.perf_counter(), [], set(), None
     for mixer, number, rows in batches:
-        part, note = _measured(mixer, net, data, rows, lambda n=number: Draw(seed, *n, stream="fidelity"))
+        part, note = _measured(mixer, net, data, rows, partial(Draw, seed, *number, stream="fidelity"))
         parts.append((*part, np.full(len(part[0]), getattr(mixer, "alpha", np.nan), float)))
         notes.add(note)
         bar = bar or progress(len(batches), f"fidelity of {_key(method)}", _left(start, len(batches)), "batch")
@@ -310,8 +314,8 @@ def _measured(
     batch = Examples(data.images[rows], data.labels[rows])
     x, y = batch.batch(0, len(batch), "cpu" if net is None else device_of(net))
     objects = data.masks[rows].ne(0).to(x)
-    mixed, visible, note = seen(method.eval(), net, x, y, objects, draw)
-    source, weight, visible = (t.cpu().numpy() for t in (mixed.source, mixed.weight.double(), visible.double()))
+    mixed, pixels, note = seen(method.eval(), net, x, y, objects, draw)
+    source, weight, visible = (t.cpu().numpy() for t in (mixed.source, mixed.weight.double(), pixels.double()))
     return counted(source, weight, visible, objects.sum((1, 2)).cpu().numpy()), note
 
 

@@ -47,7 +47,8 @@ class Hessian(Result):
     eigenvalues: np.ndarray
     """(K,) of the largest magnitude, in falling magnitude, with their sign."""
     residuals: np.ndarray
-    """(K,) |Hv - eigenvalue v|: a true eigenvalue is at most so far away."""
+    """(K,) |Hv - eigenvalue v|: a true eigenvalue is at most so far away. As large as the eigenvalue where power
+    iteration can't tell two of opposite signs apart, as in a net that has not been trained; the density can."""
     trace_samples: np.ndarray
     """(T,) independent unbiased estimates of the trace."""
     nodes: np.ndarray
@@ -74,9 +75,9 @@ class Hessian(Result):
         return float(self.trace_samples.std(ddof=1) / number**0.5) if number > 1 else np.nan
 
     @property
-    def negative(self) -> float:
-        """Share of the spectrum below zero, by the nodes; nan without a density."""
-        return float((self.weights * (self.nodes < 0)).sum() / len(self.weights)) if len(self.weights) else np.nan
+    def lowest(self) -> float:
+        """The lowest node: the most negative eigenvalue, or a little above it; nan without a density."""
+        return float(self.nodes.min()) if self.nodes.size else np.nan
 
     def density(self, grid: np.ndarray) -> np.ndarray:
         """(G,) smoothed density at eigenvalues (G,); its integral is 1."""
@@ -107,7 +108,7 @@ class Hessian(Result):
             "residual": self.residuals[0] if len(self.residuals) else np.nan,
             "trace": self.trace,
             "trace_error": self.trace_error,
-            "negative_share": self.negative,
+            "lowest_eigenvalue": self.lowest,
             "parameters": self.parameters,
             "images": self.images,
         }
@@ -140,7 +141,8 @@ class Hessian(Result):
         return np.unique(np.concatenate([np.linspace(seen.min() - room, seen.max() + room, POINTS), fine.ravel()]))
 
     def _quoted(self) -> str:
-        lines = [f"largest {_short(self.eigenvalues[0])}"] if len(self.eigenvalues) else []
+        top = [f"largest {_short(v)} ± {_short(e)}" for v, e in zip(self.eigenvalues, self.residuals, strict=True)]
+        lines = top[:1]
         if len(self.trace_samples):
             error = f" ± {_short(self.trace_error)}" if np.isfinite(self.trace_error) else ""
             lines.append(f"trace {_short(self.trace)}{error}")

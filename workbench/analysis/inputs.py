@@ -60,7 +60,8 @@ ids (N,); or examples that were chosen before."""
 def examples(data: Data, number: int | None = None, seed: int = 0) -> Examples:
     """At most `number` images of the data, the same for the same seed, in the order of the data; None: all."""
     if isinstance(data, Examples):
-        return data if number is None or number >= len(data) else _chosen(data, number, seed)
+        rows = _rows(len(data), number, seed)
+        return data if len(rows) == len(data) else _chosen(data, rows)
     if isinstance(data, ImageSet):
         return _of_set(data, number, seed)
     images, labels = data
@@ -89,8 +90,7 @@ def _rows(total: int, number: int | None, seed: int) -> Tensor:
     return torch.from_numpy(Draw(seed, stream="analysis").rng.permutation(total)[:number]).sort().values
 
 
-def _chosen(data: Examples, number: int, seed: int) -> Examples:
-    rows = _rows(len(data), number, seed)
+def _chosen(data: Examples, rows: Tensor) -> Examples:
     masks = None if data.masks is None else data.masks[rows]
     return Examples(data.images[rows], data.labels[rows], masks, data.classes)
 

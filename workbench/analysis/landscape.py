@@ -135,7 +135,7 @@ class Landscape(Result):
         if self.way != "plane":
             raise UsageError(f"a surface is drawn of a plane, got a {self.way}; take way='plane'")
         with style.paper() as width:
-            ax = style.new_figure(width, 0.85 * width, layout="none").add_axes((0.02, 0.02, 0.9, 0.9), projection="3d")
+            ax = style.new_figure(width, 0.85 * width, layout="none").add_axes((0, 0.06, 0.94, 0.86), projection="3d")
             contours.surface(ax, self.a, self.b, self.loss[0])
             ax.set(xlabel="first direction", ylabel="second direction", title=self.rows[0])
         return ax

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from workbench import style
 from workbench.analysis.inputs import Examples, check_fit
 from workbench.config import UsageError
 from workbench.models import Net
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Nets = Sequence[tuple[str, Net]]
 """Nets by name."""
@@ -27,11 +31,14 @@ def check_nets(nets: Nets, data: Examples) -> None:
 
 def short_names(names: Sequence[str]) -> list[str]:
     """Names of runs without what all have in common: `photos-resnet8-cutmix-s0-1f2e3d4c` beside that of Mixup becomes
-    `CutMix`. Of the parts between the dashes that differ, as many as tell the names apart, from the left."""
+    `CutMix`. Of the parts between the dashes that differ as many as tell the names apart, the method first."""
     parts = [name.split("-") for name in names]
-    if len(names) == 1 or len({len(p) for p in parts}) > 1:
-        return [_only_method(p) for p in parts] if len(names) == 1 else list(names)
+    if len(names) == 1:
+        return [_only_method(parts[0])]
+    if len({len(p) for p in parts}) > 1:
+        return list(names)
     differing = [i for i in range(len(parts[0])) if len({p[i] for p in parts}) > 1]
+    differing.sort(key=lambda i: not all(p[i] in style.LABELS for p in parts))
     for number in range(1, len(differing) + 1):
         kept = [" ".join(style.label(p[i]) for i in differing[:number]) for p in parts]
         if len(set(kept)) == len(kept):
@@ -43,3 +50,16 @@ def _only_method(parts: Sequence[str]) -> str:
     """The method in a single run's name; the whole name where there is none."""
     known = [style.label(part) for part in parts if part in style.LABELS]
     return known[0] if len(known) == 1 else "-".join(parts)
+
+
+def fitting(figure: Figure, text: str, width: float, size: float) -> str:
+    """The text in lines of at most `width` inches; what is too long even so loses its middle."""
+    return "\n".join(_cut(figure, line, width, size) for line in style.wrap(figure, text, width, size))
+
+
+def _cut(figure: Figure, line: str, width: float, size: float) -> str:
+    kept, shown = len(line), line
+    while kept > 2 and style.text_size(figure, shown, size)[0] > width:
+        kept -= 1
+        shown = f"{line[: -(-kept // 2)]}…{line[len(line) - kept // 2 :]}"
+    return shown

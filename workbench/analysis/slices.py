@@ -134,7 +134,7 @@ def recompute_statistics(net: Net, data: Examples) -> None:
             norm.reset_running_stats()
             norm.momentum = None  # a cumulative mean over the batches
             norm.train()
-        for rows in torch.arange(len(data)).chunk(-(-len(data) // chunk_of(net, data, most=CHUNK))):
+        for rows in torch.arange(len(data)).tensor_split(-(-len(data) // chunk_of(net, data, most=CHUNK))):
             net(data.batch(int(rows[0]), len(rows), device_of(net))[0])
     except ValueError as error:  # of PyTorch: "Expected more than 1 value per channel when training"
         raise UsageError(f"batch norm can't be recomputed on {len(data)} images; take more ({error})") from error

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
 
 from workbench.config import UsageError
 from workbench.draw import Draw
@@ -105,9 +106,10 @@ def colors(source: np.ndarray, used: np.ndarray, rows: int) -> np.ndarray:
 
 def _followed(given: _Given, marked: Tensor) -> tuple[Mixed, Tensor, str]:
     """The mix, (R, H, W) the share with which marked pixels (B, H, W) are visible in it, and its note."""
-    with forward_ad.dual_level(), _decisions_fixed():
+    with forward_ad.dual_level(), _decisions_fixed(), _Outputs():
         x = forward_ad.make_dual(given.x, marked[:, None].expand_as(given.x).contiguous())
         mixed, note = given.method.picture(x, given.y, given.net, given.draw())
+        _check_decisions(mixed, given.method)
         tangent = forward_ad.unpack_dual(mixed.x).tangent
         visible = torch.zeros_like(given.x[:1]) if tangent is None else tangent
         return _plain(mixed), visible.mean(1), note
@@ -115,19 +117,41 @@ def _followed(given: _Given, marked: Tensor) -> tuple[Mixed, Tensor, str]:
 
 def _plain(mixed: Mixed) -> Mixed:
     """The mix without the direction that was followed, which ends with its level."""
-    tensors = {f.name: getattr(mixed, f.name) for f in dataclasses.fields(mixed)}
-    primal = {k: forward_ad.unpack_dual(t).primal for k, t in tensors.items() if isinstance(t, Tensor)}
-    return dataclasses.replace(mixed, **primal)
+    return dataclasses.replace(mixed, **{f.name: _primal(getattr(mixed, f.name)) for f in dataclasses.fields(mixed)})
+
+
+def _primal(value: Any) -> Any:
+    """A tensor without its direction, as a view of the same memory; anything else as it is."""
+    return forward_ad.unpack_dual(value).primal if isinstance(value, Tensor) else value
+
+
+def _check_decisions(mixed: Mixed, method: Method) -> None:
+    """Refuse a mask or weight that changes with the pixels: the mix is then no weighting of them."""
+    for part in (mixed.mask, mixed.weight):
+        tangent = None if part is None else forward_ad.unpack_dual(part).tangent
+        if tangent is not None and bool(tangent.any()):
+            what = "its masks change smoothly with the pixels; detach them there"
+            raise UsageError(f"the pixels of {type(method).__name__} can't be followed: {what}")
+
+
+class _Outputs(TorchFunctionMode):
+    """Functions that write into an `out=` know no directions. Methods use them for what they decide, not for pixels;
+    if one did, the weights of its pixels would be found not to sum to 1."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if kwargs and isinstance(kwargs.get("out"), Tensor):
+            args, kwargs = tuple(_primal(a) for a in args), {k: _primal(v) for k, v in kwargs.items()}
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager
 def _decisions_fixed() -> Iterator[None]:
     """While open, nets get images without the direction that is followed, so that what they decide has none."""
 
-    def without(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    def without(module: nn.Module, inputs: tuple[Any, ...]) -> Any:
         if not isinstance(module, Net):
             return None
-        return tuple(forward_ad.unpack_dual(i).primal if isinstance(i, Tensor) else i for i in inputs)
+        return tuple(_primal(i) for i in inputs)
 
     handle = register_module_forward_pre_hook(without)
     try:

@@ -43,7 +43,7 @@ def _by_saliency(x: Tensor) -> Iterator[Given]:
         source, weight = _pairs(draw, x)
         return puzzle(x, source[:, 1], saliency, weight[:, 0].contiguous(), grid)[0]
 
-    for grid in (4, 8, 16):
+    for grid in [n for n in (4, 8, 16) if 2 * n <= min(x.shape[2:])]:
         yield Given("puzzlemix", partial(puzzled, grid=grid), f"grid {grid}, saliency given")
     yield Given("comixup", lambda draw: comixed(x, saliency, drawn(draw, len(x))), "saliency given")
 

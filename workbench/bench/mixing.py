@@ -79,6 +79,9 @@ def _measured(
     """One row a work, for batches of one size."""
     x, y = batch(size, batch_size or (128 if size < 128 else 64), device)
     works = {f"{w.method} {w.who} {w.note}": w for w in _works(x, y) if not only or w.method in only}
+    if not works:
+        names = ", ".join(only)
+        raise UsageError(f"{names}: no mixing of its own to be timed apart from the net; see `workbench bench steps`")
     peaks = {name: peak_of(work.call, device) / x.nbytes for name, work in works.items()}
     clones: dict[str, list[float]] = {name: [] for name in works}
 

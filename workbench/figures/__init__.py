@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from workbench import style
 from workbench.analysis import StoredRun
 from workbench.config import UsageError, choose
-from workbench.figures import curves, reliability, samples, tables, tradeoff
+from workbench.figures import critical, curves, reliability, samples, tables, tradeoff
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,6 +40,7 @@ FIGURES: Mapping[str, Entry] = {
     "samples": Entry(samples.samples, "what each method makes of the same pairs of test pictures at lambda 0.5"),
     "curves": Entry(curves.curves, "test accuracy and training loss over the epochs, with bands over seeds"),
     "reliability": Entry(reliability.reliability, "accuracy against confidence, a diagram a method, with its ECE"),
+    "critical": Entry(critical.critical, "mean ranks over seeds; bars join the methods that are not told apart"),
     "tradeoff": Entry(tradeoff.tradeoff, "accuracy against step time and memory, as multiples of vanilla"),
 }
 

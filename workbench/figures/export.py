@@ -11,9 +11,12 @@ from tqdm.auto import tqdm
 
 from workbench import style
 from workbench.analysis import ANALYSES, StoredRun, analyse
+from workbench.analysis.audit import Audit, audit
 from workbench.analysis.base import Result
 from workbench.config import UsageError, choose
 from workbench.figures import FIGURES, render, save, tables
+from workbench.methods import build
+from workbench.runs import Run
 
 
 def export(
@@ -58,3 +61,22 @@ def report(name: str, runs: Sequence[StoredRun], out: Path | None, options: Mapp
     if len(results) == 1 and name == "compare":
         return tables.text(found)
     return pd.concat([r.summary() for r in results]).to_string(index=False, float_format=lambda v: f"{v:.4g}")
+
+
+def audited(method: str, params: Mapping[str, Any], run: Path | None, out: Path | None) -> tuple[Audit, str]:
+    """The audit of one of our methods and its text; with `out`, its table and pictures as PNG and PDF as well."""
+    mixer = build(method, params)
+    if run is None and mixer.needs_net:
+        raise UsageError(f"{method} looks into a net: give it one with --run, a finished run")
+    if run is None:
+        found = audit(mixer, name=method)
+    else:
+        net = Run(run).net()
+        found = audit(
+            mixer, net=net, classes=net.num_classes, channels=net.channels, size=net.size, name=f"{method}, {run}"
+        )
+    if out is not None:
+        save(style.page(found.plot()), out.with_suffix(""))
+    rows = zip(found.status, found.says, found.reason, strict=True)
+    lines = [f"{status:5s} {says}" + (f": {reason}" if reason else "") for status, says, reason in rows]
+    return found, "\n".join(lines)

@@ -136,7 +136,11 @@ def load_teacher(name: str, channels: int, size: int) -> Net:
 
 
 def _pretrained(name: str, channels: int, size: int) -> Net:
-    config = timm.get_pretrained_cfg(name)
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # a tag that the model has not
+        known = ", ".join(timm.list_pretrained(f"{name.split('.')[0]}.*")[:5])
+        raise UsageError(f"AttentiveMix: timm has no weights {name}; there are {known}") from None
     statistics = {what: getattr(config, what) for what in ("mean", "std")} if config is not None else {}
     if channels != 3:
         statistics = {what: (sum(values) / len(values),) for what, values in statistics.items()}

@@ -5,6 +5,7 @@ B batch rows in, R rows out, K sources a row, C H W image.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
@@ -80,13 +81,16 @@ def _within(form: tuple[int, ...], limit: tuple[int, ...]) -> bool:
 
 
 def soft_cross_entropy(logits: Tensor, y: Tensor, mixed: Mixed, smoothing: float = 0.0) -> Tensor:
-    """(R,) cross-entropy of each row against its mixed target; no one-hot vector is made.
+    """(R,) cross-entropy of each row against its mixed target; of class ids no one-hot vector is made.
 
     The weights are applied to every row before any mean is taken: a mean over rows first would multiply the batch's
     mean lambda with the batch's mean loss, and per-row label weights would be lost.
     """
     nll = -F.log_softmax(logits.float(), 1)
-    loss = (nll.gather(1, y[mixed.source]) * mixed.weight).sum(1)
+    if y.dim() == 2:
+        loss = (nll * mixed.soft_labels(y, nll.shape[1])).sum(1)
+    else:
+        loss = (nll.gather(1, y[mixed.source]) * mixed.weight).sum(1)
     if smoothing:
         loss = (1 - smoothing) * loss + smoothing * mixed.weight.sum(1) * nll.mean(1)
     return loss
@@ -117,6 +121,12 @@ class Method(nn.Module):
         method = super().__new__(cls)
         nn.Module.__init__(method)
         return method
+
+    def __init_subclass__(cls) -> None:
+        """What every `mix` may rely on is checked once, here, whoever writes it."""
+        super().__init_subclass__()
+        if "mix" in cls.__dict__:
+            cls.mix = _checked(cls.mix)  # type: ignore[method-assign]
 
     def __post_init__(self) -> None:
         check_fields(self, type(self).__name__)
@@ -150,9 +160,11 @@ class Method(nn.Module):
     def losses(self, mixed: Mixed, y: Tensor, net: Net) -> tuple[Callable[[], Tensor], ...]:
         """The losses of one step, to be called and backed one after the other; the main one comes last."""
 
+        labels = class_ids(y)
+
         def main() -> Tensor:
             logits, seen = self.predict(net, mixed)
-            return self.loss(logits, y, seen)
+            return self.loss(logits, labels, seen)
 
         return (*mixed.aux, main)
 
@@ -196,8 +208,43 @@ def check_base(owner: Method, base: Method) -> None:
         raise UsageError(f"{what} takes of its base the mix alone, and would leave out the loss of {name}; take cutmix")
 
 
+def _checked(mix: Callable[..., Mixed]) -> Callable[..., Mixed]:
+    """`mix`, given a batch of the right form, with class ids as int64, or a UsageError."""
+
+    @functools.wraps(mix)
+    def checked(self: Method, x: Tensor, y: Tensor, net: Net | None, draw: Draw) -> Mixed:
+        check_form(x, y)
+        return mix(self, x, class_ids(y), net, draw)
+
+    return checked
+
+
+def class_ids(labels: Tensor) -> Tensor:
+    """Whole numbers as int64; soft labels as they are."""
+    return labels if labels.is_floating_point() else labels.long()
+
+
+def need_class_ids(method: Method, labels: Tensor) -> None:
+    """Refuse soft labels where a loss knows classes only."""
+    if labels.dim() == 2:
+        name = type(method).__name__
+        raise UsageError(
+            f"{name} needs labels as class ids (B,), got soft labels {tuple(labels.shape)}; take argmax(1)"
+        )
+
+
 def check_batch(images: Tensor, labels: Tensor) -> None:
+    """`check_form`, and on the host's memory the values of the class ids too; else a UsageError."""
+    check_form(images, labels)
+    if labels.dim() == 1 and labels.device.type == "cpu" and int(labels.min()) < 0:
+        raise UsageError(f"labels must not be negative, got {int(labels.min())}")
+
+
+def check_form(images: Tensor, labels: Tensor) -> None:
     """Images (B, C, H, W) floating point with labels (B,) of whole numbers or (B, classes) soft; else a UsageError."""
+    for what, value in (("images", images), ("labels", labels)):
+        if not isinstance(value, Tensor):
+            raise UsageError(f"{what} must be a tensor, got {type(value).__name__}; torch.as_tensor makes one")
     if images.dim() != 4 or not images.is_floating_point():
         got = f"{tuple(images.shape)} {images.dtype}"
         raise UsageError(f"images must be floating point (B, C, H, W), got {got}; divide uint8 images by 255")
@@ -210,5 +257,3 @@ def check_batch(images: Tensor, labels: Tensor) -> None:
     if labels.dim() != 1 or labels.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
         got = f"{tuple(labels.shape)} {labels.dtype}"
         raise UsageError(f"labels must be class ids (B,) or soft labels (B, classes), got {got}")
-    if labels.device.type == "cpu" and labels.numel() and int(labels.min()) < 0:
-        raise UsageError(f"labels must not be negative, got {int(labels.min())}")

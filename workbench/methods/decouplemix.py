@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench.config import Range, UsageError
 from workbench.draw import Draw
-from workbench.methods.base import Method, Mixed, Paper, check_base, soft_cross_entropy
+from workbench.methods.base import Method, Mixed, Paper, check_base, need_class_ids, soft_cross_entropy
 from workbench.methods.cutmix import CutMix
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class DecoupleMix(Method):
         self.base.attach(net)
 
     def mix(self, x: Tensor, y: Tensor, net: Net | None, draw: Draw) -> Mixed:
+        need_class_ids(self, y)
         mixed = self.base.mix(x, y, net, draw)
         if mixed.source.shape[1] != 2:
             name, sources = type(self.base).__name__, mixed.source.shape[1]

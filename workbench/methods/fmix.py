@@ -89,7 +89,8 @@ def product(many: np.ndarray, one: np.ndarray) -> np.ndarray:
     """(B, M, P) many @ one, for (B, M, N) and (N, P), as one product and by PyTorch: NumPy's has threads of its own,
     which wait for PyTorch's, longer than the product takes."""
     flat = torch.from_numpy(np.ascontiguousarray(many).reshape(-1, many.shape[2]))
-    return (flat @ torch.from_numpy(np.ascontiguousarray(one))).numpy().reshape(*many.shape[:2], -1)
+    with torch.autocast("cpu", enabled=False):
+        return (flat @ torch.from_numpy(np.ascontiguousarray(one))).numpy().reshape(*many.shape[:2], -1)
 
 
 def frequencies(side: int, longest: int, decay: float) -> np.ndarray:

@@ -87,13 +87,21 @@ class PuzzleMix(Method):
             what = f"a list of whole numbers from 2 to {LARGEST_GRID}, such as [4]"
             raise UsageError(f"PuzzleMix: grids must be {what}; got {shown(self.grids)}")
 
+    def attach(self, net: Net) -> None:
+        self._fitting((net.size, net.size))
+
+    def _fitting(self, size: Sequence[int]) -> list[int]:
+        """The grids whose cells have at least two pixels a side."""
+        grids = [n for n in self.grids if 2 * n <= min(size)]
+        if not grids:
+            form = "x".join(map(str, size))
+            raise UsageError(f"PuzzleMix: images of {form} are too small for grids {shown(self.grids)}; take smaller")
+        return grids
+
     def mix(self, x: Tensor, y: Tensor, net: Net | None, draw: Draw) -> Mixed:
         if net is None:
             raise UsageError("PuzzleMix follows the gradient of a net; give it one")
-        grids = [n for n in self.grids if 2 * n <= min(x.shape[2:])]
-        if not grids:
-            size = "x".join(map(str, x.shape[2:]))
-            raise UsageError(f"PuzzleMix: images of {size} are too small for grids {shown(self.grids)}; take smaller")
+        grids = self._fitting(x.shape[2:])
         drawn, partner = draw.lam(self.alpha, len(x), self.mode), draw.partner(len(x))
         grid = grids[int(draw.integers(len(grids), 1)[0])]
         lam, source = send(x.device, drawn, pairs(partner))
@@ -130,6 +138,8 @@ def puzzle(
     x: (B, C, H, W) in [0, 1]; partner: (B,) int64; saliency: (B, H, W), not negative, of any scale; lam: (B,) float32;
     t_eps: None for no transport.
     """
+    if 2 * grid > min(x.shape[2:]):
+        raise UsageError(f"a grid of {grid} cells a side needs images of {2 * grid} pixels, got {tuple(x.shape[2:])}")
     with torch.autocast(x.device.type, enabled=False):
         own = on_grid(saliency, grid, grid)
         other = take(own, partner)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from workbench.config import Range
 from workbench.draw import Draw, send
-from workbench.methods.base import Mixed, Paper
+from workbench.methods.base import Mixed, Paper, need_class_ids
 from workbench.methods.masks import pair_weights, pairs
 from workbench.methods.parts.frozen import Reusable
 from workbench.methods.parts.mixblock import MixingAttention, mix_pair, smooth
@@ -66,6 +66,7 @@ class SAMix(Reusable):
         return MixingAttention(channels, self.lam_k)
 
     def mix(self, x: Tensor, y: Tensor, net: Net | None, draw: Draw) -> Mixed:
+        need_class_ids(self, y)
         net, n = self.given(net), len(x)
         drawn = [(pairs(draw.partner(n)), pair_weights(draw.lam(self.alpha, n, self.mode))) for _ in range(2)]
         happens = draw.happens(self.mask_adjust, n, self.mode)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from workbench.config import Range, UsageError
 from workbench.draw import Draw, Mode, send
-from workbench.methods.base import Method, Mixed, Paper, soft_cross_entropy
+from workbench.methods.base import Method, Mixed, Paper, need_class_ids, soft_cross_entropy
 from workbench.methods.masks import enlarged, pair_weights, pairs, take
 from workbench.methods.parts.squares import corners_of, inside_squares, moved
 from workbench.saliency import resized
@@ -89,6 +89,7 @@ class SMMix(Method):
             self.token_head = nn.Linear(net.width(net.depths[-1]), net.num_classes).to(net.mean.device)
 
     def mix(self, x: Tensor, y: Tensor, net: Net | None, draw: Draw) -> MixedSquares:
+        need_class_ids(self, y)
         if net is None:
             raise UsageError("SMMix looks at the images with a net; give it one")
         with net.attention() as probe:

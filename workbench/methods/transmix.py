@@ -50,6 +50,9 @@ class TransMix(Method):
     def attach(self, net: Net) -> None:
         with net.attention():  # says at once if there is no class token
             self.base.attach(net)
+        if self.base.family != "learned":  # such a base would learn from the trial
+            images = torch.zeros(2, net.channels, net.size, net.size, device=net.mean.device)
+            self.mix(images, torch.zeros(2, dtype=torch.int64, device=images.device), net, Draw())
 
     def mix(self, x: Tensor, y: Tensor, net: Net | None, draw: Draw) -> Mixed:
         mixed = self.base.mix(x, y, net, draw)

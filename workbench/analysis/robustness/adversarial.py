@@ -70,9 +70,8 @@ class Adversarial(Result):
         eps = np.concatenate([[0], 255 * self.eps[order]])
         for attack, values in zip(self.attacks, self.accuracy, strict=True):
             color, marker = LOOKS[attack]
-            ax.plot(
-                eps, np.concatenate([[self.clean], values[order]]), marker + "-", color=color, label=self._label(attack)
-            )
+            line = np.concatenate([[self.clean], values[order]])
+            ax.plot(eps, line, marker=marker, color=color, label=self._label(attack), clip_on=False)
         ax.set(xlabel="largest change of a pixel (of 255)", ylabel="accuracy", ylim=(0, 1))
         ax.set_xlim(left=0)
         ax.set_title(self.name, fontsize="small")
@@ -84,7 +83,7 @@ def adversarial(
     data: Data,
     *,
     images: int | None = 200,
-    eps: Sequence[float] = (0.5 / 255, 1 / 255, 2 / 255, 4 / 255, 8 / 255),
+    eps: Sequence[float] = (1 / 255, 2 / 255, 4 / 255, 8 / 255),
     steps: int = 10,
     step_size: float | None = None,
     random_start: bool = True,

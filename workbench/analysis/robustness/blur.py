@@ -37,7 +37,7 @@ def zoom_blur(x: Tensor, rng: torch.Generator, largest: float, step: float) -> T
     """Mean of the image and of enlargements about its centre by 1, 1 + `step`, ..., `largest`."""
     number = round((largest - 1) / step) + 1
     total = x.clone()
-    for factor in torch.linspace(1, largest, number).tolist():
+    for factor in torch.linspace(1, largest, number, dtype=torch.float64).tolist():
         total += mapped(x, enlarging(x.shape[2], factor), enlarging(x.shape[3], factor))
     return total / (number + 1)
 

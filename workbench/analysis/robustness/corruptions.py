@@ -3,12 +3,12 @@
 Source: Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations",
 2019, arXiv:1903.12261. These are "C-style": made here, and so NOT the published files, whose numbers only the files
 give (`official`). What differs on purpose: frost is made and no photograph; glass swaps in another order; where the
-published tables don't move further from the clean image with each severity (elastic transform; frost; glass and motion
-blur at 32 pixels; fog at 224), ours do.
+published tables don't move further from the clean image with each severity (elastic transform, frost, glass blur;
+motion blur at 32 pixels; fog at 224), ours do.
 
-Sizes: the parameters were published for images of 32 and of 224 pixels. Between them they are interpolated, linearly
-in the logarithm of the shorter side; below 32 they are those of 32; above 224 they are those of 224, lengths growing
-with the side.
+Sizes: the parameters were published for images of 32 and of 224 pixels. Between them their logarithms are interpolated
+linearly in the logarithm of the shorter side; below 32 they are those of 32; above 224 they are those of 224, lengths
+growing with the side.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ CORRUPTIONS: Mapping[str, Corruption] = {
     "glass_blur": Corruption(
         blur.glass_blur,
         ((0.4, 1, 1), (0.4, 1, 1.25), (0.4, 1, 1.5), (0.4, 1, 1.75), (0.4, 1, 2)),
-        ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
+        ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 2.5), (1.1, 3, 2.5), (1.5, 4, 2.5)),
         lengths=(0, 1),
         family="blur",
     ),
@@ -159,7 +159,7 @@ def parameters(kind: str, severity: int, side: int) -> tuple[float, ...]:
     small, large = entry.small[severity - 1], entry.large[severity - 1]
     share = min(max(math.log(side / 32) / math.log(224 / 32), 0), 1)
     grown = max(side / 224, 1)
-    mixed = [a + share * (b - a) for a, b in zip(small, large, strict=True)]
+    mixed = [a ** (1 - share) * b**share for a, b in zip(small, large, strict=True)]
     return tuple(value * grown if i in entry.lengths else value for i, value in enumerate(mixed))
 
 

@@ -59,10 +59,12 @@ def _boxes(side: int, share: float) -> Tensor:
 
 
 def _box(into: int, source: int) -> Tensor:
-    """(into, source) mean of the pixels whose centres lie in each target pixel, or the one nearest to its centre; a
-    centre on an edge counts half."""
+    """(into, source) mean of the pixels whose centres lie in each target pixel, one on an edge counting half; or, to
+    enlarge, the pixel in which each target's centre lies."""
     scale = source / into
     centre = (torch.arange(into, dtype=torch.float64) + 0.5) * scale
-    away = (torch.arange(source, dtype=torch.float64) + 0.5 - centre[:, None]) / max(scale, 1)
+    if scale < 1:
+        return F.one_hot(centre.long(), source).double()
+    away = (torch.arange(source, dtype=torch.float64) + 0.5 - centre[:, None]) / scale
     weight = (away.abs() < 0.5 - 1e-9).double() + (away.abs() < 0.5 + 1e-9)
     return weight / weight.sum(1, keepdim=True)

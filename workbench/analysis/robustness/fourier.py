@@ -27,7 +27,7 @@ PUBLISHED = 4 / 32
 """Root mean square of the published noise at 32 pixels: a norm of 4."""
 
 
-# P points along each axis
+# P Q frequencies from top to bottom and from left to right
 @dataclass(frozen=True)
 class Fourier(Result):
     """Error under noise of each frequency. Fractions, not percent."""
@@ -36,9 +36,9 @@ class Fourier(Result):
     down: np.ndarray
     """(P,) frequencies in periods an image, from top to bottom, 0 in the middle."""
     right: np.ndarray
-    """(P,) from left to right."""
+    """(Q,) from left to right."""
     error: np.ndarray
-    """(P, P) share of wrong answers under noise of frequency (down, right); the same at the opposite point."""
+    """(P, Q) share of wrong answers under noise of frequency (down, right); the same at the opposite point."""
     clean_error: float
     norm: float
     """Euclidean norm of the noise in each channel."""
@@ -67,15 +67,14 @@ class Fourier(Result):
         return 0.85
 
     def draw(self, ax: Axes) -> None:
-        """The map, low frequencies in the middle, with the scale beside it; the scale is the whole range of errors."""
-        steps = np.arange(len(self.down))
+        """The map, low frequencies in the middle, with the scale beside it, a line on it where the clean error is."""
         picture = ax.imshow(self.error, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
-        shown = steps[:: max(1, len(steps) // 4)]
-        ax.set_xticks(shown, [f"{self.right[i]:g}" for i in shown])
-        ax.set_yticks(shown, [f"{self.down[i]:g}" for i in shown])
+        for place, values in ((ax.set_xticks, self.right), (ax.set_yticks, self.down)):
+            shown = np.unique(np.linspace(0, len(values) - 1, 5).round().astype(int))
+            place(shown, [f"{values[i]:g}".replace("-", "\N{MINUS SIGN}") for i in shown])
         ax.set(xlabel="horizontal periods", ylabel="vertical periods")
         scale = ax.inset_axes((1.04, 0, 0.05, 1))
-        style.page(ax).colorbar(picture, cax=scale, label="error")
+        style.page(ax).colorbar(picture, cax=scale, label="error (line: clean)")
         scale.axhline(self.clean_error, color="white", linewidth=1.2)
         ax.set_title(self.name, fontsize="small")
 
@@ -92,22 +91,21 @@ def fourier(
 ) -> Fourier:
     """Error of a net under noise of single frequencies, from one end of the spectrum to the other.
 
-    `images`: how many (None: all). `points`: frequencies along each axis, an odd number so that 0 is one of them;
-    side - 1 takes all of them (side + 1 where the side is odd is too many). `norm`: Euclidean norm of the noise in each
+    `images`: how many (None: all). `points`: frequencies along each axis (an odd number: 0 is one of them); as many
+    as there are, where fewer fit between 0 and the highest. `norm`: Euclidean norm of the noise in each
     channel; when left out 4 at 32 pixels, as published, and the same mean square at other sizes.
     Half of the map is computed: noise of opposite frequencies is the same. Signs are drawn for each image and channel.
     """
     data = examples(data, images, seed)
     check_fit(net, data)
     height, width = data.images.shape[2:]
-    check_whole("points", points, 1, 2 * (min(height, width) // 2) + 1)
+    check_whole("points", points, 1, 10_001)
     strength = PUBLISHED * (height * width) ** 0.5 if norm is None else check_numbers("norm", [norm], 0, 1e6)[0]
     down, right = frequencies(height, points), frequencies(width, points)
-    points = len(down)
-    size, wrong = chunk_of(net, data), np.zeros((points, points))
+    size, wrong = chunk_of(net, data), np.zeros((len(down), len(right)))
 
     def work(cell: int) -> None:
-        noise = strength * wave(int(down[cell // points]), int(right[cell % points]), height, width)
+        noise = strength * wave(down[cell // len(right)], right[cell % len(right)], height, width)
         for start in range(0, len(data), size):
             x, y = data.batch(start, size, device_of(net))
             signs = draws.uniform((*x.shape[:2], 1, 1), draws.generator(seed, "fourier", start), x, -1, 1).sign()
@@ -115,9 +113,8 @@ def fourier(
             wrong.flat[cell] += len(y) - hits(net, noisy, y)
 
     with net.probing():
-        paced(range((points**2 + 1) // 2), work, "frequencies")
-    half = (points**2 + 1) // 2
-    wrong.flat[half:] = wrong.ravel()[: points**2 // 2][::-1]
+        paced(range(wrong.size // 2 + 1), work, "frequencies")
+    wrong.flat[wrong.size // 2 + 1 :] = wrong.ravel()[: wrong.size // 2][::-1]
     clean_error = 1 - clean_hits(net, data) / len(data)
     return Fourier(name, down, right, wrong / len(data), clean_error, float(strength), len(data))
 
@@ -132,7 +129,7 @@ def frequencies(side: int, points: int) -> np.ndarray:
     return np.concatenate([-half[:0:-1], half])
 
 
-def wave(down: int, right: int, height: int, width: int) -> Tensor:
+def wave(down: float, right: float, height: int, width: int) -> Tensor:
     """(H, W) float64 cosine of so many periods, of norm 1."""
     rows = torch.arange(height, dtype=torch.float64)[:, None] * down / height
     columns = torch.arange(width, dtype=torch.float64) * right / width

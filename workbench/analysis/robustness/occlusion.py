@@ -16,11 +16,11 @@ from torch import Tensor
 
 from workbench import style
 from workbench.analysis.base import Result
-from workbench.analysis.inputs import Data, Examples, check_fit, chunk_of, device_of, examples
+from workbench.analysis.inputs import Data, check_fit, chunk_of, device_of, examples
 from workbench.analysis.robustness import draws
 from workbench.analysis.robustness.measure import check_numbers, check_whole, clean_hits, hits, paced
-from workbench.analysis.robustness.patches import hide, shuffle
-from workbench.config import UsageError, choose
+from workbench.analysis.robustness.patches import hidden_cells, hide, shuffle
+from workbench.config import UsageError, choose, shown
 from workbench.models import Net
 
 if TYPE_CHECKING:
@@ -57,24 +57,19 @@ class Occlusion(Result):
         columns = {"change": changes, "level": levels, "accuracy": accuracy}
         return pd.DataFrame({"name": self.name, **columns, "clean": self.clean, "images": self.images})
 
-    @property
-    def height(self) -> float:
-        return 0.5
-
     def draw(self, ax: Axes) -> None:
-        """Left: accuracy over the share that is hidden; right: over the squares that are shuffled. Dashed: clean."""
-        right = ax.inset_axes((1.08, 0, 1, 1), sharey=ax)
-        order = np.argsort(self.shares)
-        ax.plot(100 * self.shares[order], self.hidden[order], "o-", color=HIDDEN, clip_on=False)
-        order = np.argsort(self.grids)
-        right.plot(np.arange(len(order)), self.shuffled[order], "s-", color=SHUFFLED, clip_on=False)
-        right.set_xticks(np.arange(len(order)), [f"{g}\N{MULTIPLICATION SIGN}{g}" for g in self.grids[order]])
-        right.tick_params(labelleft=False)
-        for part, label in ((ax, "pixels hidden (%)"), (right, "squares shuffled")):
-            part.axhline(self.clean, color=style.MUTED, linewidth=0.7, linestyle=(0, (4, 2)))
-            part.set_xlabel(label)
+        """Accuracy by the share that is hidden, and by the squares that are shuffled. Dashed: clean."""
+        order, ranks = np.argsort(self.shares), np.argsort(self.grids)
+        left, right = np.arange(len(order)), len(order) + 0.5 + np.arange(len(ranks))
+        ax.plot(left, self.hidden[order], "o-", color=HIDDEN, label="pixels hidden")
+        ax.plot(right, self.shuffled[ranks], "s-", color=SHUFFLED, label="squares shuffled")
+        ax.axhline(self.clean, color=style.MUTED, linewidth=0.7, linestyle=(0, (4, 2)), label="clean")
+        times = "\N{MULTIPLICATION SIGN}"
+        texts = [f"{100 * s:.0f} %" for s in self.shares[order]] + [f"{g}{times}{g}" for g in self.grids[ranks]]
+        ax.set_xticks(np.concatenate([left, right]), texts)
         ax.set(ylabel="accuracy", ylim=(0, 1))
         ax.set_title(self.name, fontsize="small")
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3)
 
 
 def occlusion(
@@ -100,7 +95,7 @@ def occlusion(
     check_whole("cells", cells, 1, side)
     choose({"mean": 0, "black": 0, "noise": 0}, fill, "fill")
     if isinstance(grids, int | str) or not grids:
-        raise UsageError(f"grids must be a list of whole numbers from 1 to {side}, got {grids!r}")
+        raise UsageError(f"grids must be a list of whole numbers from 1 to {side}, got {shown(grids)}")
     for grid in grids:
         check_whole("a grid", grid, 1, side)
     size, counts = chunk_of(net, data), np.zeros(len(hiding) + len(grids))
@@ -118,14 +113,9 @@ def occlusion(
         paced(range(0, len(data), size), work, "occlusion")
     accuracy = counts / len(data)
     return Occlusion(
-        name, np.array([_realised(data, share, cells) for share in hiding]), accuracy[: len(hiding)],
+        name, np.array([hidden_cells(share, cells) / cells**2 for share in hiding]), accuracy[: len(hiding)],
         np.array(grids), accuracy[len(hiding) :], clean_hits(net, data) / len(data), len(data),
     )  # fmt: skip
-
-
-def _realised(data: Examples, share: float, cells: int) -> float:
-    """The share of whole cells that comes nearest."""
-    return round(share * cells**2) / cells**2
 
 
 def _behind(net: Net, x: Tensor, fill: str, rng: torch.Generator) -> Tensor:

@@ -61,7 +61,7 @@ class Ood(Result):
 
     @property
     def height(self) -> float:
-        return 0.9
+        return 1.0
 
     def draw(self, ax: Axes) -> None:
         """ROC curves: share of known images that pass, over the share of others."""
@@ -69,16 +69,14 @@ class Ood(Result):
         for row, score in enumerate(SCORES):
             color, text = LOOKS[score]
             false, true = roc(self.known[row], self.unknown[row])
-            ax.plot(
-                false, true, color=color, label=f"{text}: AUROC {self.auroc(score):.3f}, FPR95 {self.fpr95(score):.2f}"
-            )
+            numbers = f"AUROC {self.auroc(score):.2f}, FPR95 {self.fpr95(score):.2f}"
+            ax.plot(false, true, color=color, label=f"{text}: {numbers}")
         ticks, texts = (0, 0.5, 1), ("0", "0.5", "1")
-        ax.set(
-            xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=ticks, xticklabels=texts, yticks=ticks, yticklabels=texts
-        )
+        ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        ax.set(xticks=ticks, xticklabels=texts, yticks=ticks, yticklabels=texts)
         ax.set(xlabel=f"{self.other} taken for known", ylabel="known images kept")
         ax.set_title(self.name, fontsize="small")
-        ax.legend(loc="lower right")
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16))
 
 
 def ood(net: Net, data: Data, *, images: int | None = 1000, other: str = "", seed: int = 0, name: str = "") -> Ood:

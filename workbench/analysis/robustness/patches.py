@@ -17,11 +17,16 @@ def hide(x: Tensor, share: float, grid: int, fill: Tensor, rng: torch.Generator)
     height, width = x.shape[2:]
     order = draws.uniform((len(x), grid * grid), rng, x).argsort(1)
     hidden = torch.zeros_like(order, dtype=torch.bool)
-    hidden.scatter_(1, order[:, : round(share * grid * grid)], True)
+    hidden.scatter_(1, order[:, : hidden_cells(share, grid)], True)
     rows = torch.arange(height, device=x.device) * grid // height
     columns = torch.arange(width, device=x.device) * grid // width
     mask = hidden[:, rows[:, None] * grid + columns].unsqueeze(1)
     return torch.where(mask, fill.to(x), x)
+
+
+def hidden_cells(share: float, grid: int) -> int:
+    """The whole number of cells that comes nearest to a share of the board."""
+    return round(share * grid**2)
 
 
 def shuffle(x: Tensor, grid: int, rng: torch.Generator) -> Tensor:

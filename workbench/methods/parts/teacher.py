@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from workbench.config import Range, UsageError
+from workbench.config import Range, UsageError, nearest
 from workbench.draw import Draw, Mode
 from workbench.methods.base import Method, Mixed
 from workbench.methods.parts.mixblock import GRID, at_most
@@ -64,6 +64,11 @@ class Learned(Method):
 
     def attach(self, net: Net) -> None:
         self.depth = self.tap or net.middle
+        if self.depth not in net.depths[1:]:
+            name = type(self).__name__
+            raise UsageError(
+                f"{name}: {net.name} has no inner depth {self.depth!r}{nearest(self.depth, net.depths[1:])}"
+            )
         self.generator = self.make_generator(net.width(self.depth)).to(net.mean.device)
         self.teacher = copy.deepcopy(net).requires_grad_(False)
         self.train(self.training)

@@ -1,0 +1,178 @@
+"""The way that training took through the weights, seen on the plane that shows most of it.
+
+A function on state dicts, one an epoch or so, the last one being the end of training; a run's folder keeps no more than
+the newest. The plane goes through the last state; its directions are the principal directions of the differences to
+it, all learned weights counting, unscaled. Source: Li et al., arXiv:1712.09913, section 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workbench import style
+from workbench.analysis import contours
+from workbench.analysis.base import Result
+from workbench.analysis.inputs import Data, check_fit, device_of, examples, progress, timed
+from workbench.analysis.slices import Direction, coarse_to_fine, loss_and_accuracy, moved_along, on_device
+from workbench.config import UsageError
+from workbench.models import Net
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+MARGIN = 0.25
+"""Of the plane around the path, in lengths of the path's longer side."""
+
+States = Sequence[Mapping[str, Tensor]]
+
+
+# T states, P and Q points of the plane
+@dataclass(frozen=True)
+class Trajectory(Result):
+    """The path on its plane, and the loss there if it was asked for."""
+
+    name: str
+    path: np.ndarray
+    """(T, 2) along the first and second direction, as lengths in the space of the weights; the last is (0, 0)."""
+    shares: np.ndarray
+    """(2,) of the squared distances to the last state that each direction shows."""
+    a: np.ndarray
+    """(P,) of the plane, empty without a net."""
+    b: np.ndarray
+    """(Q,)"""
+    loss: np.ndarray
+    """(P, Q) mean cross-entropy in nats."""
+    images: int
+    """The loss is their mean; 0 without a net."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a state (quantity "path", its number as step) and a point of the plane ("loss"): name, quantity,
+        step, a, b, loss."""
+        import pandas as pd
+
+        path = pd.DataFrame({"quantity": "path", "step": np.arange(len(self.path)), "loss": np.nan})
+        first, second = np.meshgrid(self.a, self.b, indexing="ij")
+        plane = pd.DataFrame({"quantity": "loss", "step": -1, "loss": self.loss.ravel()}, index=range(self.loss.size))
+        path[["a", "b"]], plane[["a", "b"]] = self.path, np.stack([first.ravel(), second.ravel()], 1)
+        frame = pd.concat([path, plane] if len(plane) else [path], ignore_index=True)
+        frame.insert(0, "name", self.name)
+        return frame[["name", "quantity", "step", "a", "b", "loss"]]
+
+    @property
+    def height(self) -> float:
+        """As high as the plane is, beside its bar."""
+        if not self.loss.size:
+            return 0.62
+        return 0.2 + 0.65 * min(float(np.ptp(self.b) / np.ptp(self.a)), 1.3)
+
+    def draw(self, ax: Axes) -> None:
+        """The path from its open to its closed mark, over the contours of the loss where there are some."""
+        color = style.INK
+        if self.loss.size:
+            contours.contours(ax, self.a, self.b, self.loss)
+            color = "white"
+        ax.plot(*self.path.T, color=color, marker="o", markersize=2)
+        ax.plot(*self.path[0], color=color, marker="o", markersize=5, markerfacecolor="none", linestyle="")
+        ax.plot(*self.path[-1], color=color, marker="o", markersize=5, linestyle="")
+        names = [f"{which} direction ({share:.0%})" for which, share in zip(("first", "second"), self.shares)]  # noqa: B905
+        ax.set(xlabel=names[0], ylabel=names[1], title=self.name, aspect="equal")
+
+
+def trajectory(
+    states: States,
+    net: Net | None = None,
+    data: Data | None = None,
+    *,
+    images: int = 256,
+    seed: int = 0,
+    points: int = 15,
+    name: str = "",
+) -> Trajectory:
+    """The path of three or more state dicts of one net, in the order of training.
+
+    With the net that the last of them is of, and data: the loss of `images` images over points x points of the plane,
+    with the net's own batch norm statistics. UsageError for states that don't belong together.
+    """
+    path, shares, directions = principal(_rows(states))
+    if net is None or data is None:
+        nothing = np.zeros(0)
+        return Trajectory(name, path, shares, nothing, nothing, np.zeros((0, 0)), 0)
+    data = examples(data, images, seed)
+    check_fit(net, data)
+    a, b = _grid(path, points)
+    loss, here = np.full((points, points), np.nan), on_device(data, net)
+    with moved_along(net, [_named(direction, states[-1], net) for direction in directions]) as move:
+
+        def evaluate(i: int, j: int) -> None:
+            move(float(a[i]), float(b[j]))
+            loss[i, j] = loss_and_accuracy(net, here)[0]
+
+        first, *rest = coarse_to_fine(points, points)
+        seconds = timed(lambda: evaluate(*first))
+        with progress(len(rest), "trajectory", seconds * len(rest), unit="point") as bar:
+            for place in rest:
+                evaluate(*place)
+                bar.update()
+    return Trajectory(name, path, shares, a, b, loss, len(data))
+
+
+def principal(rows: Tensor) -> tuple[np.ndarray, np.ndarray, Tensor]:
+    """(T, n) weights -> path (T, 2), shares (2,) and directions (2, n) of length 1, or 0 where nothing is left.
+
+    The principal directions of the differences to the last row. The first row lies on the positive side of both.
+    """
+    apart = rows - rows[-1]
+    squares, vectors = torch.linalg.eigh(apart @ apart.T)  # T x T: n may be millions
+    squares, vectors = squares.flip(0)[:2].clamp(min=0), vectors.flip(1)[:, :2]
+    directions = (apart.T @ vectors).T
+    lengths = directions.norm(dim=1, keepdim=True)
+    enough = lengths > 1e-9 * apart.norm()
+    directions = torch.where(enough, directions / lengths, 0)
+    path = apart @ directions.T
+    signs = torch.where(path[0] < 0, -1.0, 1.0).to(path.dtype)
+    total = float((apart**2).sum())
+    return (path * signs).numpy(), (squares / (total or 1.0)).numpy(), directions * signs[:, None]
+
+
+def _learned(state: Mapping[str, Tensor]) -> list[str]:
+    """Names of what is learned: no statistics of batch norm or of the images."""
+    statistics = ("running_mean", "running_var", "mean", "std")
+    return [n for n, t in state.items() if t.is_floating_point() and n.rpartition(".")[2] not in statistics]
+
+
+def _rows(states: States) -> Tensor:
+    """(T, n) float64 on the CPU."""
+    if len(states) < 3:
+        raise UsageError(f"a trajectory needs the states of at least three epochs, got {len(states)}")
+    names = _learned(states[-1])
+    shapes = {name: states[-1][name].shape for name in names}
+    for i, state in enumerate(states):
+        if {name: state[name].shape for name in _learned(state)} != shapes:
+            raise UsageError(f"state {i} has other weights than the last; take the states of one training")
+    return torch.stack([torch.cat([s[name].detach().cpu().double().reshape(-1) for name in names]) for s in states])
+
+
+def _named(direction: Tensor, state: Mapping[str, Tensor], net: Net) -> Direction:
+    """A direction (n,) in parts for the net, whose weights must be those of the state."""
+    own, names = dict(net.named_parameters()), _learned(state)
+    if set(own) != set(names) or any(not torch.equal(own[n].detach().cpu(), state[n].detach().cpu()) for n in names):
+        raise UsageError("the net must hold the last state; call net.load_state_dict(states[-1]) first")
+    parts = direction.split([state[name].numel() for name in names])
+    where = {"device": device_of(net)}
+    return {n: p.view(own[n].shape).to(dtype=own[n].dtype, **where) for n, p in zip(names, parts, strict=True)}
+
+
+def _grid(path: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:
+    """Steps along both directions that hold the path and a margin around it."""
+    if not isinstance(points, int) or points < 3:
+        raise UsageError(f"points must be a whole number from 3, got {points!r}")
+    room = MARGIN * max(float(np.ptp(path, axis=0).max()), 1e-12)
+    low, high = path.min(0) - room, path.max(0) + room
+    return np.linspace(low[0], high[0], points), np.linspace(low[1], high[1], points)
