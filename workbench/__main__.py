@@ -336,7 +336,7 @@ def bench(
     batch_size: int | None = None,
     rounds: int = 5,
     out: Path = Path("out/bench"),
-    size: tuple[int, ...] = (),
+    size: int | None = None,
     only: tuple[str, ...] = (),
 ) -> None:
     """Measure the cost of mixing, of whole steps, or of the loop, as ratios within one run.
@@ -350,7 +350,7 @@ def bench(
         batch_size: Images of a batch; 128, or for methods 64 at 224 pixels, when left out.
         rounds: Interleaved repetitions; medians and ranges are reported.
         out: Folder for CSV and figure.
-        size: Sides of the images, for methods (32 and 224 when left out) and steps (32 when left out).
+        size: Side of the images; for methods 32 and 224, for steps 32 when left out.
         only: Keys of methods; all when left out.
     """
     from workbench import bench as suite
@@ -360,15 +360,9 @@ def bench(
     elif what == "analyses":
         print(suite.bench_analyses(rounds, out))
     elif what == "steps":
-        print(suite.bench_steps(model, batch_size or 128, rounds, out, size=_one(size, 32), only=only))
+        print(suite.bench_steps(model, batch_size or 128, rounds, out, size=size or 32, only=only))
     else:
-        print(suite.bench_methods(size or (32, 224), batch_size, rounds, out, only=only))
-
-
-def _one(sizes: Sequence[int], default: int) -> int:
-    if len(sizes) > 1:
-        raise UsageError(f"bench steps takes one size, got {', '.join(map(str, sizes))}")
-    return sizes[0] if sizes else default
+        print(suite.bench_methods((size,) if size else (32, 224), batch_size, rounds, out, only=only))
 
 
 def _default_settings(words: Sequence[str]) -> RunConfig:

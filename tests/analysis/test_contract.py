@@ -21,7 +21,7 @@ from matplotlib import pyplot as plt
 
 from tests.fake_runs import FakeRun, write_run, write_runs
 from workbench import analysis
-from workbench.analysis import ACROSS, ANALYSES, NEEDS, Analysis, analyse, base
+from workbench.analysis import ACROSS, ANALYSES, NEEDS, Analysis, analyse, base, calibration
 from workbench.analysis.base import Result
 from workbench.analysis.compare import Score
 from workbench.analysis.inputs import Examples
@@ -251,6 +251,28 @@ def test_mistakes_about_data_are_told(name: str, entry: Analysis) -> None:
 # --------------------------------------------------------------------------------------------------------- the cache
 
 
+def test_work_that_was_broken_off_goes_on(trained: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    from workbench.analysis import landscape
+
+    measure, calls = landscape.loss_and_accuracy, []
+
+    def tired(*args: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return measure(*args)
+
+    options = {"points": 5, "images": 8, "seed": 7}
+    monkeypatch.setattr(landscape, "loss_and_accuracy", tired)
+    with pytest.raises(KeyboardInterrupt):
+        analyse(trained[:1], "landscape", **options)
+    folder = trained[0].path / "analysis"
+    assert len(list(folder.glob("landscape-*.part.npz"))) == 1
+    found = analyse(trained[:1], "landscape", **options)
+    assert len(calls) == 3 + 1 + 2, "three points were kept"
+    assert np.isfinite(found.loss).all() and not list(folder.glob("*.part.npz"))
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> FakeRun:
     return write_run(tmp_path, RunConfig(method="mixup"))
@@ -266,9 +288,8 @@ def refuse(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*args: Any, bins: int = 15, name: str = "") -> None:
         raise AssertionError("computed again")
 
-    never.__signature__ = inspect.signature(ANALYSES["calibration"].compute)  # type: ignore[attr-defined]
-    entry = dataclasses.replace(ANALYSES["calibration"], compute=never)
-    monkeypatch.setattr(analysis, "ANALYSES", {"calibration": entry})
+    never.__signature__ = inspect.signature(calibration.calibration)  # type: ignore[attr-defined]
+    monkeypatch.setattr(calibration, "calibration", never)
 
 
 def test_second_call_reads_the_cache(run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,7 +309,7 @@ def test_new_predictions_or_version_make_a_new_entry(run: FakeRun, monkeypatch: 
     second = analyse(run, "calibration")
     assert len(stored(run)) == 2
     assert same(second, ANALYSES["calibration"].compute(2 * logits, labels, name=run.name))
-    newer = dataclasses.replace(ANALYSES["calibration"], version=2)
+    newer = dataclasses.replace(ANALYSES["calibration"], version=3)
     monkeypatch.setattr(analysis, "ANALYSES", {"calibration": newer})
     analyse(run, "calibration")
     assert len(stored(run)) == 3
@@ -329,6 +350,31 @@ def test_a_folder_that_cannot_be_written_still_gives_the_result(run: FakeRun) ->
 def test_several_runs_give_a_list(tmp_path: Path) -> None:
     runs = write_runs(tmp_path, ("mixup",), (0, 1))
     assert [r.name for r in analyse(runs, "calibration")] == [r.name for r in runs]
+
+
+def test_options_are_held_to_their_types(trained: list[Run], run: FakeRun) -> None:
+    for name, options, message in (
+        ("hessian", {"smoothing": "x"}, "hessian: smoothing must be float, got 'x'"),
+        ("hessian", {"top": True}, "hessian: top must be int, got True"),
+        ("robustness", {"severities": 1.5}, "severities must be Sequence"),
+        ("robustness", {"official": 5}, "official must be str"),
+        ("embedding", {"layers": "maybe"}, "layers must be bool"),
+        ("fidelity", {"alphas": "much"}, "alphas must be"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            analyse(trained[:1], name, **options)
+    with pytest.raises(UsageError, match="draws must be int"):
+        analyse([run], "ranking", draws=2.5)
+    short = {"images": 8, "kinds": "contrast", "severities": 1}  # one alone stands for a list of one
+    assert len(analyse(trained[0], "robustness", **short).to_frame()) >= 1
+
+
+def test_times_of_another_machine_are_not_read(trained: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    analyse(trained[0], "cost", **OPTIONS["cost"])
+    count = len(list((trained[0].path / "analysis").glob("cost-*")))
+    monkeypatch.setattr(analysis, "_machine", lambda: ["another"])
+    analyse(trained[0], "cost", **OPTIONS["cost"])
+    assert len(list((trained[0].path / "analysis").glob("cost-*"))) == count + 1
 
 
 def test_mistakes_are_told(run: FakeRun) -> None:

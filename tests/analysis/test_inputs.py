@@ -61,6 +61,11 @@ def test_what_does_not_fit_the_net_is_refused() -> None:
     for data, message in ((some(channels=1), "3 channels"), (Examples(some(8).images, torch.arange(8)), "has class 7")):
         with pytest.raises(UsageError, match=message):
             check_fit(net, data)
+    with pytest.raises(UsageError, match="class ids from 0, got -1"):
+        check_fit(net, Examples(some(2).images, torch.tensor([0, -1])))
+    vit = Net("vit_tiny_patch16_224", 4, size=32, depth=1, embed_dim=16, num_heads=1)
+    with pytest.raises(UsageError, match="can't take images of 8 x 8: it was made for 32 pixels"):
+        check_fit(vit, some())
     with torch.no_grad():
         next(net.parameters()).fill_(torch.nan)
     with pytest.raises(UsageError, match="nan or infinite"):
@@ -73,9 +78,9 @@ def test_chunks_estimates_and_random_numbers(capsys: pytest.CaptureFixture[str])
     large = Examples(torch.zeros(64, 3, 512, 512, dtype=torch.uint8), torch.zeros(64).long())
     assert chunk_of(net, large) < 64
     progress(3, "slice", 30.0).close()
-    assert "slice: about 30 s" in capsys.readouterr().out
+    assert "slice: about 30 s" in capsys.readouterr().err
     progress(3, "slice", 5.0).close()
-    assert "about" not in capsys.readouterr().out
+    assert "about" not in capsys.readouterr().err
     state = torch.random.get_rng_state()
     with same_numbers(3):
         first = torch.rand(2)

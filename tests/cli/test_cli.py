@@ -196,8 +196,8 @@ def test_bench_of_methods(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     words = ("bench", "methods", "--only", "mixup", "--size", "16", "--batch-size", "4", "--rounds", "1")
     assert code_of(*words, "--out", tmp_path) == 0
     assert "4 x 3 x 16 x 16" in capsys.readouterr().out and (tmp_path / "methods.csv").exists()
-    assert code_of("bench", "steps", "--size", "16", "32", "--out", tmp_path) == 2
-    assert "takes one size, got 16, 32" in capsys.readouterr().err
+    assert code_of("bench", "methods", "--size", "4", "--out", tmp_path) == 2
+    assert "size must be from 8" in capsys.readouterr().err
 
 
 def test_analyses_are_listed_and_take_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

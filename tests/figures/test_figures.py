@@ -90,7 +90,7 @@ def test_files(runs: list[FakeRun], tmp_path: Path, name: str) -> None:
 
 def test_every_figure_is_described() -> None:
     assert all(entry.summary for entry in FIGURES.values())
-    assert set(FIGURES) == {"samples", "curves", "reliability", "tradeoff"}
+    assert set(FIGURES) == {"samples", "curves", "reliability", "critical", "tradeoff"}
 
 
 # ------------------------------------------------------------------------------------------------- what they show

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from workbench.config import RunFailed, UsageError
-from workbench.figures import mix
+from workbench.figures import mix, samples
 from workbench.figures.mix import mix_files
 
 
@@ -49,9 +49,9 @@ def test_a_weight_that_is_not_the_one_asked_for_is_told(pair: tuple[Path, Path],
 
 def test_a_white_mask_has_an_edge() -> None:
     mask = np.ones((32, 32), np.float32)
-    framed = mix._framed(mask)
+    framed = samples.framed(mask)
     assert (framed[1:-1, 1:-1] == 1).all() and (mask == 1).all()
-    assert all((side == mix.FRAME).all() for side in (framed[0], framed[-1], framed[:, 0], framed[:, -1]))
+    assert all((side == samples.FRAME).all() for side in (framed[0], framed[-1], framed[:, 0], framed[:, -1]))
 
 
 @pytest.mark.parametrize(

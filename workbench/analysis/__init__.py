@@ -19,33 +19,25 @@ To add an analysis, say `sharpness`:
 from __future__ import annotations
 
 import hashlib
+import importlib
 import inspect
 import json
+import os
+import platform
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from types import ModuleType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from workbench.analysis import (
-    base,
-    calibration,
-    cam,
-    compare,
-    cost,
-    embedding,
-    fidelity,
-    hessian,
-    landscape,
-    ranking,
-    robustness,
-)
+from workbench.analysis import base, compare, ranking
 from workbench.analysis.base import Result, StoredRun
-from workbench.analysis.robustness import adversarial, fourier, occlusion, ood
-from workbench.config import RunFailed, UsageError, choose, nearest
+from workbench.config import RunFailed, UsageError, choose, nearest, shown
 
 if TYPE_CHECKING:
     from workbench.data import ImageSet
@@ -68,14 +60,34 @@ class Need:
 class Analysis:
     """A row of the table."""
 
-    compute: Callable[..., Result]
-    result: type[Result]
+    place: str
+    """Module below this one that holds the function (named as the module) and the class of its results, ..."""
+    kind: str
+    """... and the name of that class. Both are imported when they are asked for: most need torch, figures do not."""
     summary: str
     needs: str
     """An entry of NEEDS, for one result a run; "nets" for one result over the nets of several runs of one data set; or
     one of ACROSS for an analysis over what several runs came to, which is not cached."""
     version: int = 1
     """Raised when the same input gives other numbers than before, so that older caches are not read."""
+    of_machine: bool = False
+    """Whether the numbers are the machine's too, so that they are not read on another one."""
+
+    @property
+    def compute(self) -> Callable[..., Result]:
+        """The public function."""
+        found: Callable[..., Result] = getattr(self._module, self.place.rpartition(".")[2])
+        return found
+
+    @property
+    def result(self) -> type[Result]:
+        """What it returns."""
+        found: type[Result] = getattr(self._module, self.kind)
+        return found
+
+    @property
+    def _module(self) -> ModuleType:
+        return importlib.import_module(f"{__name__}.{self.place}")
 
 
 def _predictions(run: StoredRun) -> tuple[np.ndarray, np.ndarray]:
@@ -116,89 +128,90 @@ NEEDS: Mapping[str, Need] = {
 
 ANALYSES: Mapping[str, Analysis] = {
     "calibration": Analysis(
-        calibration.calibration,
-        calibration.Calibration,
+        "calibration",
+        "Calibration",
         "do the probabilities mean what they say: ECE, MCE, signed gap, Brier, NLL, temperature",
         needs="predictions",
         version=2,
     ),
     "compare": Analysis(
-        compare.compare,
-        compare.Comparison,
+        "compare",
+        "Comparison",
         "accuracy, calibration and cost by method, with spread over seeds and differences to vanilla",
         needs="scores",
     ),
     "ranking": Analysis(
-        ranking.ranking,
-        ranking.Ranking,
+        "ranking",
+        "Ranking",
         "which method is better, beyond the luck of seeds and test images: intervals, tests, critical differences",
         needs="outcomes",
     ),
     "hessian": Analysis(
-        hessian.hessian,
-        hessian.Hessian,
+        "hessian",
+        "Hessian",
         "how sharp is the minimum: top eigenvalues, trace and spectral density of the loss's Hessian",
         needs="net",
     ),
     "landscape": Analysis(
-        landscape.landscape,
-        landscape.Landscape,
+        "landscape",
+        "Landscape",
         "the loss around nets along one random direction or a plane, and on the line between two of them",
         needs="nets",
     ),
     "cam": Analysis(
-        cam.cam,
-        cam.Cam,
+        "cam",
+        "Cam",
         "where nets look: maps of their logits side by side, against the object's mask, insertion and deletion",
         needs="nets",
     ),
     "embedding": Analysis(
-        embedding.embedding,
-        embedding.Embedding,
+        "embedding",
+        "Embedding",
         "what the features look like: one map for several nets, CKA, alignment, uniformity, effective rank",
         needs="nets",
     ),
     "robustness": Analysis(
-        robustness.robustness,
-        robustness.Robustness,
+        "robustness",
+        "Robustness",
         "accuracy under the fifteen common corruptions, made here (C-style) or from the published files",
         needs="net",
     ),
     "adversarial": Analysis(
-        adversarial.adversarial,
-        adversarial.Adversarial,
+        "robustness.adversarial",
+        "Adversarial",
         "accuracy under attack: FGSM and PGD, in pixel units",
         needs="net",
     ),
     "occlusion": Analysis(
-        occlusion.occlusion,
-        occlusion.Occlusion,
+        "robustness.occlusion",
+        "Occlusion",
         "accuracy with patches hidden, and with patches shuffled",
         needs="net",
     ),
     "fourier": Analysis(
-        fourier.fourier,
-        fourier.Fourier,
+        "robustness.fourier",
+        "Fourier",
         "error under noise of each frequency",
         needs="net",
     ),
     "ood": Analysis(
-        ood.ood,
-        ood.Ood,
+        "robustness.ood",
+        "Ood",
         "does the net notice images of another data set: maximum probability and energy, AUROC, FPR95",
         needs="net",
     ),
     "fidelity": Analysis(
-        fidelity.fidelity,
-        fidelity.Fidelity,
+        "fidelity",
+        "Fidelity",
         "does the label tell what can be seen: its weights against the visible share of each source's object",
         needs="method",
     ),
     "cost": Analysis(
-        cost.cost,
-        cost.Cost,
+        "cost",
+        "Cost",
         "parameters, FLOPs, time and memory of one training step, beside plain training of the same net",
         needs="method",
+        of_machine=True,
     ),
 }
 
@@ -260,7 +273,34 @@ def _options(entry: Analysis, name: str, given: Mapping[str, Any]) -> dict[str, 
     for key in given:
         if key not in known:
             raise UsageError(f"{name} has no option {key!r}{nearest(key, known)}")
-    return known | dict(given)
+    kinds = get_type_hints(entry.compute)
+    return known | {key: _fitting(f"{name}: {key}", value, kinds[key]) for key, value in given.items()}
+
+
+def _fitting(what: str, value: Any, kind: Any) -> Any:
+    """The value of an option, held to its annotation; one alone stands for a list of one."""
+    wanted = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    for one in wanted:
+        inner = get_args(one)
+        if get_origin(one) in (Sequence, tuple, list) and inner:
+            items = [value] if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
+            if all(_is(item, inner[0]) for item in items):
+                return items if isinstance(value, list) or not isinstance(value, Sequence) else value
+        elif _is(value, one):
+            return value
+    raise UsageError(
+        f"{what} must be {' or '.join(getattr(k, '__name__', str(k)) for k in wanted)}, got {shown(value)}"
+    )
+
+
+def _is(value: Any, kind: Any) -> bool:
+    if kind in (Any, None, type(None)):
+        return kind is Any or value is None
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
 def _cached(runs: Sequence[StoredRun], name: str, entry: Analysis, options: Mapping[str, Any]) -> Result:
@@ -273,16 +313,35 @@ def _cached(runs: Sequence[StoredRun], name: str, entry: Analysis, options: Mapp
     joint = entry.needs == "nets"
     need = NEEDS["net"] if joint else choose(NEEDS, entry.needs, "need of an analysis")
     sources = [_source(run, name, need.file) for run in runs]
+    learned = Path(runs[0].path) / "method.safetensors"
+    sources += [learned] if entry.needs == "method" and learned.is_file() else []
     label = ", ".join(run.name for run in runs)
-    path = Path(runs[0].path) / "analysis" / f"{name}-{_digest(sources, entry.version, options)}.npz"
+    about = [run.name for run in runs] if joint else _machine() if entry.of_machine else []
+    path = Path(runs[0].path) / "analysis" / f"{name}-{_digest(sources, entry.version, options, about)}.npz"
     found = _read(entry.result, path)
     if found is None:
-        found = entry.compute(*(_nets(runs) if joint else need.fetch(runs[0])), **options, name=label)
+        given = _nets(runs) if joint else need.fetch(runs[0])
+        with _kept_beside(path, options) as complete:
+            found = entry.compute(*given, **complete, name=label)
         try:
             base.save(found, path)
         except (OSError, RunFailed) as error:  # a full disk, a folder that may only be read
             warnings.warn(f"{name} of {label} is not kept for the next time: {error}", stacklevel=3)
     return found if joint else replace(cast(Any, found), name=label)  # every result of one run has a name
+
+
+@contextmanager
+def _kept_beside(path: Path, options: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The options; those of an analysis that can keep partial results say where: beside what is stored in the end. The
+    file goes when all is done, and stays where the work was broken off."""
+    if options.get("keep", True):
+        yield options
+        return
+    part = path.with_suffix(".part.npz")
+    with suppress(OSError):  # a folder that may only be read: then nothing is kept, as the caller will be told
+        part.parent.mkdir(exist_ok=True)
+    yield {**options, "keep": str(part) if os.access(part.parent, os.W_OK) else ""}
+    part.unlink(missing_ok=True)
 
 
 def _source(run: StoredRun, name: str, file: str) -> Path:
@@ -301,13 +360,24 @@ def _nets(runs: Sequence[Any]) -> tuple[list[tuple[str, Net]], ImageSet]:
     return [(run.name, _on_device(run.net())) for run in runs], _test_images(runs[0])
 
 
-def _digest(sources: Sequence[Path], version: int, options: Mapping[str, Any]) -> str:
+def _machine() -> list[str]:
+    """What times and memory depend on."""
+    import torch
+
+    device = torch.accelerator.current_accelerator(check_available=True)
+    gpu = torch.cuda.get_device_name() if device is not None and device.type == "cuda" else str(device)
+    return [gpu, platform.node(), platform.machine(), torch.__version__, str(torch.get_num_threads())]
+
+
+def _digest(sources: Sequence[Path], version: int, options: Mapping[str, Any], about: Sequence[str] = ()) -> str:
     contents = []
     for source in sources:
         with source.open("rb") as file:
             contents.append(hashlib.file_digest(file, "sha256").hexdigest())
     content = contents[0] if len(contents) == 1 else contents
-    return hashlib.sha256(json.dumps([version, content, options], sort_keys=True).encode()).hexdigest()[:12]
+    asked = {key: value for key, value in options.items() if key != "keep"}
+    key = [version, content, asked, *([list(about)] if about else [])]
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _read(kind: type[Result], path: Path) -> Result | None:

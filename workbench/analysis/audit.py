@@ -14,6 +14,7 @@ ids, partners' ids, weight), also as (images, (ids, partners' ids, weight)); kor
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -213,12 +214,18 @@ def _of_method(method: Method, net: Net | None) -> Subject:
     if method.needs_net and net is None:
         raise UsageError(f"{type(method).__name__} looks into a net; give audit(..., net=...) one")
 
+    copied = copy.deepcopy(method)  # a teacher's batch norms follow every batch: not those of the caller
+    if net is not None and not any(True for _ in copied.parameters()):
+        copied.attach(net)  # learned parts that are there already stay
+    state = copy.deepcopy(copied.state_dict())
+
     def call(images: Tensor, labels: Tensor, seed: int) -> Any:
+        copied.load_state_dict(state)  # each call is the first one
         if net is not None:
             images, labels = images.to(net.mean.device), labels.to(net.mean.device)
-        return method.mix(images, labels, net, Draw(seed))
+        return copied.mix(images, labels, net, Draw(seed))
 
-    learned = any(p.requires_grad for p in method.parameters())
+    learned = any(p.requires_grad for p in copied.parameters())
     channels, classes = (8, 8) if net is None else (net.channels, net.num_classes)
     prob = getattr(method, "prob", None)
     return Subject(call, classes, channels, net is not None, prob=prob, learns=learned)

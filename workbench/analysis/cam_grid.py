@@ -44,7 +44,7 @@ def grid(ax: Axes, result: Cam) -> None:
         ax.text(j * (1 + GAP) + 0.5, -0.06, text, ha="center", va="bottom", fontsize="small")
     ax.set(xlim=(0, width), ylim=(height, -TITLE), aspect="equal", xticks=(), yticks=())
     ax.spines[:].set_visible(False)
-    ax.set_xlabel(f"{MAPS[result.kind].title} of the {result.target}", fontsize="small")
+    ax.set_xlabel(f"{MAPS[result.kind].title} of the {result.target}; below a map, its probability", fontsize="small")
 
 
 def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:

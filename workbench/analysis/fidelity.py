@@ -301,7 +301,7 @@ def _batches(data: Examples, net: Net | None, draws: int, seed: int) -> Iterator
     """((draw, batch), rows): in each draw every image once, in batches of about one size, put together by chance."""
     size = min(BATCH, len(data)) if net is None else chunk_of(net, data, BATCH)
     for draw in range(draws):
-        order = Draw(seed, draw, stream="fidelity").rng.permutation(len(data))
+        order = Draw(seed, draw, stream="fidelity order").rng.permutation(len(data))
         for i, rows in enumerate(np.array_split(order, -(-len(data) // size))):
             yield (draw, i), rows
 
@@ -326,10 +326,13 @@ def counted(
 
     source, weight, visible: (R, K), visible in pixels; whole: (B,) pixels of each image's object.
     """
+    same = source[:, :, None] == source[:, None]
+    earlier = np.tril(same, -1).any(2)  # a source that stands in a row before: its weight and pixels count there
+    weight, visible = (np.where(earlier, 0, (same * part[:, None]).sum(2)) for part in (weight, visible))
     own = source == source[:, :1]
     takes_part = (weight > 0) | (visible > 0)
     mixed_rows = (takes_part & ~own).any(1, keepdims=True)
     itself = np.arange(source.shape[1]) == 0
-    chosen = mixed_rows & (whole[source] > 0) & (itself | (takes_part & ~own))
+    chosen = mixed_rows & (whole[source] > 0) & (itself | (takes_part & ~own)) & ~earlier
     order = np.broadcast_to(np.arange(source.shape[1]), source.shape)
     return weight[chosen], (visible / np.maximum(whole[source], 1))[chosen], order[chosen]

@@ -5,6 +5,7 @@ N images, C channels, H W pixels.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -112,10 +113,17 @@ def check_fit(net: Net, data: Examples) -> None:
         raise UsageError("an analysis needs at least one image, got none")
     if data.images.shape[1] != net.channels:
         raise UsageError(f"{net.name} takes images of {net.channels} channels, the data has {data.images.shape[1]}")
+    if int(data.labels.min()) < 0:
+        raise UsageError(f"labels must be class ids from 0, got {int(data.labels.min())}")
     if int(data.labels.max()) >= net.num_classes:
         raise UsageError(f"{net.name} knows {net.num_classes} classes, the data has class {int(data.labels.max())}")
     with net.probing(), torch.no_grad():
-        logits = net(data.batch(0, 2, device_of(net))[0])
+        images = data.batch(0, 2, device_of(net))[0]
+        try:
+            logits = net(images)
+        except AssertionError as error:  # what timm's transformers say of another size
+            form = " x ".join(map(str, images.shape[2:]))
+            raise UsageError(f"{net.name} can't take images of {form}: it was made for {net.size} pixels") from error
     if not logits.isfinite().all():
         raise UsageError(f"{net.name} gives logits that are nan or infinite; its weights are broken")
 
@@ -129,7 +137,8 @@ def chunk_of(net: Net, data: Examples, most: int = 256) -> int:
 def progress(total: int, what: str, seconds: float | None = None, unit: str = "pass") -> tqdm:
     """A progress bar; before work that is estimated to take more than ten seconds, a line that says how long."""
     if seconds is not None and seconds > ESTIMATE_FROM:
-        tqdm.write(f"{what}: about {seconds:.0f} s" if seconds < 120 else f"{what}: about {seconds / 60:.0f} min")
+        told = f"{what}: about {seconds:.0f} s" if seconds < 120 else f"{what}: about {seconds / 60:.0f} min"
+        tqdm.write(told, file=sys.stderr)
     return tqdm(total=total, desc=what, unit=unit, leave=False, disable=None if seconds is None else seconds < 1)
 
 

@@ -10,7 +10,7 @@ At a = b = 0 the loss is the net's own, exactly. Batch norm is a setting: "runni
 pass and, at 0, gives the loss with the new statistics.
 
 Sources: filter normalisation, Li et al., arXiv:1712.09913; the line between two nets, Goodfellow et al.,
-arXiv:1412.6544, and its barrier, Frankle et al., arXiv:1912.05671; recomputed statistics, Izmailov et al.,
+arXiv:1412.6544, and its barrier, Entezari et al., arXiv:2110.06296; recomputed statistics, Izmailov et al.,
 arXiv:1803.05407.
 """
 

@@ -20,8 +20,7 @@ from scipy import stats
 
 from workbench.analysis.base import Result
 from workbench.analysis.groups import group, one_setting
-from workbench.config import RunConfig, UsageError
-from workbench.draw import Draw
+from workbench.config import RunConfig, UsageError, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +30,8 @@ LEVEL = 0.95
 CHUNK = 1 << 24
 """Counts of test images drawn at a time, so that the bootstrap needs little memory."""
 MOST_SEEDS = 1000
+BOOTSTRAP = 1979
+"""Makes the resamples a stream of their own, lest they be in step with what a seed did elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,9 @@ class Ranking(Result):
     improvement: np.ndarray
     """(R, R) probability that a run of the row beats one of the column, over all pairs of seeds; ties count half."""
     seeds_needed: np.ndarray
-    """(R, R) seeds from which a difference of this size and spread would show at 5 %; nan where more than 1000 would be
-    needed, or where a single seed tells no spread."""
+    """(R, R) seeds from which the paired test of `holm` would see a difference of this size and spread, if they stay as
+    they are: about an even chance, no promise. nan where more than 1000 would be needed, or where a single seed tells
+    no spread."""
     name: str = ""
 
     @property
@@ -122,6 +124,8 @@ class Ranking(Result):
         above = np.maximum(np.arange(len(self.label)) - 1, 0)
         rows = np.arange(len(self.label))
         needed = np.maximum(self.seeds_needed[above, rows] - len(self.seeds), 0)
+        # What the seeds would tell apart, but the bootstrap does not: it is the test images that are too few.
+        needed[(needed == 0) & ~self.separated[above, rows]] = np.nan
         needed[0] = np.nan
         return pd.DataFrame(
             {
@@ -154,6 +158,8 @@ def ranking(outcomes: Sequence[Outcome], *, draws: int = 2000, seed: int = 0, na
     underestimated, and the paired test is the stricter judge. UsageError for runs of different settings or test
     images, and where no seed is common to all methods.
     """
+    if not isinstance(draws, int) or isinstance(draws, bool) or draws < 1:
+        raise UsageError(f"draws must be a whole number from 1, got {shown(draws)}")
     groups = group(outcomes)
     setting = one_setting(groups, "ranking").setting
     seeds = sorted(set.intersection(*(set(g.seeds) for g in groups)))
@@ -185,7 +191,7 @@ def ranking(outcomes: Sequence[Outcome], *, draws: int = 2000, seed: int = 0, na
         difference=accuracy.mean(1)[:, None] - accuracy.mean(1),
         difference_low=difference_low,
         difference_high=difference_high,
-        holm=holm(paired_p(accuracy)),
+        holm=holm(paired_p(accuracy, right.shape[2])),
         improvement=improvement(accuracy),
         seeds_needed=seeds_needed(accuracy),
         name=name,
@@ -206,7 +212,7 @@ def bootstrap(right: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
     """(draws, R) mean accuracies over resampled seeds and, at the same time, resampled test images; the same for all
     methods. right: (R, S, N) bool."""
     methods, seeds, images = right.shape
-    rng = Draw(seed, stream="bootstrap").rng  # of its own, lest it be in step with what made the runs
+    rng = np.random.default_rng([seed, BOOTSTRAP])
     flat, found = right.reshape(-1, images).astype(np.float32), []
     for start in range(0, draws, step := max(1, CHUNK // images)):
         number = min(step, draws - start)
@@ -231,18 +237,19 @@ def ranks(accuracy: np.ndarray) -> tuple[np.ndarray, float, float]:
     return mean, p, float(q * np.sqrt(methods * (methods + 1) / (6 * seeds)))
 
 
-def paired_p(accuracy: np.ndarray) -> np.ndarray:
-    """(R, R) two-sided p-values of Student's paired t-test over seeds; nan for fewer than two seeds, 1 for no
-    difference at all, 0 for one that is the same at every seed."""
+def paired_p(accuracy: np.ndarray, images: int) -> np.ndarray:
+    """(R, R) two-sided p-values of Student's paired t-test over seeds; nan for fewer than two seeds.
+
+    Accuracies are whole numbers of `images`, so two differences can be equal by chance: the spread is not taken for
+    less than that of the rounding.
+    """
     methods, seeds = accuracy.shape
     if seeds < 2:
         return np.full((methods, methods), np.nan)
     paired = accuracy[:, None] - accuracy
-    mean, error = paired.mean(2), paired.std(2, ddof=1) / np.sqrt(seeds)
-    constant = error < 1e-12
-    t = np.divide(np.abs(mean), error, out=np.zeros_like(mean), where=~constant)
-    p = 2 * stats.t.sf(t, seeds - 1)
-    return np.where(constant, np.where(np.abs(mean) < 1e-12, 1.0, 0.0), p)
+    mean = paired.mean(2)
+    error = np.maximum(paired.std(2, ddof=1), 1 / (images * np.sqrt(12))) / np.sqrt(seeds)
+    return 2 * stats.t.sf(np.abs(mean) / error, seeds - 1)
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -263,13 +270,14 @@ def improvement(accuracy: np.ndarray) -> np.ndarray:
 
 
 def seeds_needed(accuracy: np.ndarray) -> np.ndarray:
-    """(R, R) smallest number of seeds at which the mean paired difference, with its spread as seen, would leave zero
-    out of its 95 % interval."""
+    """(R, R) smallest number of seeds at which the mean paired difference, with its spread as seen, would pass the
+    strictest step of Holm's procedure over all pairs."""
     methods, seeds = accuracy.shape
+    pairs = max(methods * (methods - 1) // 2, 1)
     if seeds < 2:
         return np.full((methods, methods), np.nan)
     paired = accuracy[:, None] - accuracy
     n = np.arange(2, MOST_SEEDS + 1)
-    reach = stats.t.ppf((1 + LEVEL) / 2, n - 1) / np.sqrt(n)
+    reach = stats.t.ppf(1 - (1 - LEVEL) / (2 * pairs), n - 1) / np.sqrt(n)
     enough = np.abs(paired.mean(2))[..., None] > reach * paired.std(2, ddof=1)[..., None]
     return np.where(enough.any(2), n[enough.argmax(2)], np.nan)

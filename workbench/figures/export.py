@@ -71,7 +71,9 @@ def audited(method: str, params: Mapping[str, Any], run: Path | None, out: Path 
     if run is None:
         found = audit(mixer, name=method)
     else:
-        net = Run(run).net()
+        handle = Run(run)
+        net = handle.net()
+        mixer = handle.method() if handle.config.method == method and not params else mixer
         found = audit(
             mixer, net=net, classes=net.num_classes, channels=net.channels, size=net.size, name=f"{method}, {run}"
         )

@@ -17,6 +17,7 @@ from workbench.analysis.base import Result
 from workbench.analysis.inputs import Data, check_fit, chunk_of, device_of, examples
 from workbench.analysis.robustness import draws
 from workbench.analysis.robustness.measure import check_numbers, check_whole, clean_hits, hits, paced
+from workbench.config import UsageError
 from workbench.models import Net
 
 if TYPE_CHECKING:
@@ -99,7 +100,9 @@ def fourier(
     data = examples(data, images, seed)
     check_fit(net, data)
     height, width = data.images.shape[2:]
-    check_whole("points", points, 1, 10_001)
+    check_whole("points", points, 3, 10_001)
+    if points % 2 == 0:
+        raise UsageError(f"points must be odd, so that 0 is one of the frequencies, got {points}")
     strength = PUBLISHED * (height * width) ** 0.5 if norm is None else check_numbers("norm", [norm], 0, 1e6)[0]
     down, right = frequencies(height, points), frequencies(width, points)
     size, wrong = chunk_of(net, data), np.zeros((len(down), len(right)))
