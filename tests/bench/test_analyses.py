@@ -15,7 +15,7 @@ from workbench.config import UsageError
 def test_table_and_file(tmp_path: Path) -> None:
     text = bench_analyses(1, tmp_path / "new", logits=(200, 5), side=64, rows=2)
     table = pd.read_csv(tmp_path / "new" / "analyses.csv")
-    assert len(table) == 5 and (table["ratio"] > 0).all() and table["against"].notna().all()
+    assert len(table) == 6 and (table["ratio"] > 0).all() and table["against"].notna().all()
     for what in ("calibration", "Grad-CAM", "corruptions", "landscape", "top eigenvalue"):
         assert what in text
 

@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 
 from workbench.analysis.attribution import attribute
-from workbench.analysis.calibration import calibration
+from workbench.analysis.calibration import bin_table, calibration
 from workbench.analysis.curvature import Curvature, PyHessian, differentiable
 from workbench.analysis.inputs import Examples
 from workbench.analysis.landscape import landscape
+from workbench.analysis.probabilities import scores_of
 from workbench.analysis.robustness.corruptions import CORRUPTIONS, corrupt
 from workbench.analysis.robustness.draws import generator
 from workbench.bench.mixing import batch
@@ -63,7 +65,7 @@ def _measured(pair: Pair, rounds: int, device: torch.device) -> dict[str, Any]:
 
 def _pairs(logits: tuple[int, int], side: int, rows: int, device: torch.device) -> Iterator[Pair]:
     """One after the other, so that what one needs is gone before the next is built."""
-    yield _calibration(*logits)
+    yield from _calibration(*logits)
     yield _grad_cam(side, rows, device)
     yield _corruptions(device)
     yield _landscape(device)
@@ -81,17 +83,26 @@ def _examples(rows: int, device: torch.device) -> Examples:
     return Examples(x.cpu(), y.cpu() % 10)
 
 
-def _calibration(samples: int, classes: int) -> Pair:
+def _calibration(samples: int, classes: int) -> Iterator[Pair]:
     from torchmetrics.functional.classification import multiclass_calibration_error
 
     numbers = torch.Generator().manual_seed(0)
-    z, y = torch.randn(samples, classes, generator=numbers), torch.randint(classes, (samples,), generator=numbers)
-    return Pair(
-        f"calibration, all of it, {samples} x {classes}",
-        "torchmetrics' calibration error alone",
-        lambda: calibration(z, y),
-        lambda: multiclass_calibration_error(z, y, classes, n_bins=15),
-    )
+    z = 3 * torch.randn(samples, classes, generator=numbers)
+    y = (z - torch.rand(z.shape, generator=numbers).log().neg_().log_()).argmax(1)  # drawn from the softmax of z
+    edges = np.linspace(0, 1, 16)
+
+    def error_alone() -> None:
+        scores = scores_of(z.numpy(), y.numpy())
+        bin_table(scores["confidence"], scores["right"], edges)
+
+    other = "torchmetrics' calibration error"
+    for what, ours in (("calibration error", error_alone), ("calibration, all of it", lambda: calibration(z, y))):
+        yield Pair(
+            f"{what}, {samples} x {classes}",
+            other,
+            ours,
+            lambda: multiclass_calibration_error(z, y, classes, n_bins=15),
+        )
 
 
 def _grad_cam(side: int, rows: int, device: torch.device) -> Pair:
