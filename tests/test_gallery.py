@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from workbench.config import UsageError
-from workbench.gallery import LARGE, PHOTOGRAPHS, _config, make_gallery, mixes
+from workbench.figures import save
+from workbench.figures.gallery import gallery
+from workbench.gallery import LARGE, PHOTOGRAPHS, _config, mixes
 from workbench.methods import METHODS
 from workbench.runs import runs
 
@@ -38,7 +40,7 @@ def test_every_method_that_looks_into_a_net_has_one() -> None:
 @pytest.mark.slow
 def test_trained_once_and_shown_again(tmp_path: Path) -> None:
     keys = ("cutmix", "puzzlemix", "comixup", "automix", "smmix")
-    files = make_gallery(tmp_path, 0.5, keys, epochs=1)
+    files = save(gallery(mixes(tmp_path, 0.5, keys, epochs=1), 0.5), tmp_path / "gallery")
     assert {file.name for file in files} == {"gallery.pdf", "gallery.png"}
     assert all(file.stat().st_size > 10_000 for file in files)
     trained = runs(tmp_path / "runs")

@@ -302,9 +302,11 @@ def gallery(
         epochs: Epochs of each short training.
         jobs: Trainings at a time, each in a process of its own.
     """
-    from workbench.gallery import make_gallery
+    from workbench.figures import save
+    from workbench.figures.gallery import gallery as page
+    from workbench.gallery import mixes
 
-    for path in make_gallery(out, lam, only, runs, epochs, jobs):
+    for path in save(page(mixes(out, lam, only, runs, epochs, jobs), lam), out / "gallery"):
         print(path)
 
 

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from workbench.config import RunConfig, UsageError, choose
 from workbench.data.embedded import whole_photos
-from workbench.figures import save
-from workbench.figures.gallery import gallery
 from workbench.methods import METHODS, Method, build
 from workbench.models import Net
 from workbench.runs import Run
@@ -55,18 +53,6 @@ WITH_ATTENTION = replace(
     weight_decay=0.05,
 )
 """A vision transformer small enough to learn something in a minute."""
-
-
-def make_gallery(
-    out: str | Path = "out/gallery",
-    lam: float = 0.5,
-    only: Sequence[str] = (),
-    runs: Sequence[Path] = (),
-    epochs: int = PLAIN.epochs,
-    jobs: int = 2,
-) -> list[Path]:
-    """The page with what `mixes` gives, as PDF and PNG."""
-    return save(gallery(mixes(out, lam, only, runs, epochs, jobs), lam), Path(out) / "gallery")
 
 
 def mixes(

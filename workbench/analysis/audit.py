@@ -26,9 +26,9 @@ import torch
 from torch import Tensor, nn
 
 from workbench import style
-from workbench.analysis import checks
 from workbench.analysis.base import Result
-from workbench.analysis.invariants import CHECKS, Subject, run
+from workbench.analysis.checks import CHECKS
+from workbench.analysis.invariants import Subject, run
 from workbench.config import UsageError, shown
 from workbench.draw import Draw
 from workbench.methods import Method, build
@@ -46,7 +46,6 @@ LOOKS = {
 ROW, STRIP = 0.118, 0.95
 """Inches of a line of the table, and of the pictures below it."""
 TITLES = ("image", "partner", "mix")
-assert checks.__name__  # imported for what it puts into CHECKS
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from workbench.analysis.invariants import (
     shown,
     telling,
 )
+from workbench.analysis.invariants import CHECKS as CHECKS
 
 # ------------------------------------------------------------------------------------------------ labels and pixels
 

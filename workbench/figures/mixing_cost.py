@@ -16,7 +16,7 @@ ROW = 0.15
 """Inches a method."""
 MARKS = ("s", "^", "D", "v", "P", "X")
 OURS = "workbench"
-APART = 0.12
+APART = 0.2
 """Rows between the marks of two public implementations."""
 
 
