@@ -23,7 +23,7 @@ TORCH_DRAWS = {"bernoulli", "multinomial", "normal", "rand", "randint", "randn",
 TORCH_GLOBAL = {"rand_like", "randint_like", "randn_like"}
 IMPORTS_PYPLOT = ("matplotlib.pyplot", "seaborn")
 HEAVY = ("torch", "torchvision", "timm")
-LIGHT_LAYERS = {"config", "style"}  # what `workbench --help` needs
+LIGHT_LAYERS = {"config", "style", "commands"}  # what `workbench --help` needs
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,13 @@ The layers, in the order in which they may import each other (a module imports o
     runs       the run folder: run, resume, launch, load
     sweep      methods x seeds -> runs
     analysis   ANALYSES, one file a question about what training made
+    published  the benchmark's published numbers, and own runs beside them
     figures    figures and tables for papers, from run folders alone
     bench      how fast it is, as ratios in one run
     tour       the main job, end to end
     gallery    all methods on the same four photographs
+    explorers  widgets: mixed samples, live training, results
+    commands   the commands of `workbench`, a few calls each
 
 The names that people import most live here: `from workbench import load, Net, METHODS, build, run, analyse`.
 """
@@ -38,10 +41,13 @@ LAYERS = (
     "runs",
     "sweep",
     "analysis",
+    "published",
     "figures",
     "bench",
     "tour",
     "gallery",
+    "explorers",
+    "commands",
     "__main__",
 )
 

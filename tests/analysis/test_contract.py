@@ -21,7 +21,8 @@ from matplotlib import pyplot as plt
 
 from tests.fake_runs import FakeRun, write_run, write_runs
 from workbench import analysis
-from workbench.analysis import ACROSS, ANALYSES, NEEDS, Analysis, analyse, base, calibration
+from workbench.analysis import ACROSS, ANALYSES, Analysis, analyse, base, cache, calibration
+from workbench.analysis.needs import NEEDS
 from workbench.analysis.base import Result
 from workbench.analysis.compare import Score
 from workbench.analysis.inputs import Examples
@@ -372,7 +373,7 @@ def test_options_are_held_to_their_types(trained: list[Run], run: FakeRun) -> No
 def test_times_of_another_machine_are_not_read(trained: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
     analyse(trained[0], "cost", **OPTIONS["cost"])
     count = len(list((trained[0].path / "analysis").glob("cost-*")))
-    monkeypatch.setattr(analysis, "_machine", lambda: ["another"])
+    monkeypatch.setattr(cache, "_machine", lambda: ["another"])
     analyse(trained[0], "cost", **OPTIONS["cost"])
     assert len(list((trained[0].path / "analysis").glob("cost-*"))) == count + 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -73,12 +74,28 @@ class Result(ABC):
 R = TypeVar("R", bound=Result)
 
 
-def save(result: Result, path: Path) -> None:
-    """Write the fields as an npz archive, atomically. OSError or RunFailed where it can't be written."""
+MADE_WITH = "made with"
+"""Name of the entry that says how a stored result was asked for: no field of a dataclass can have it."""
+
+
+def save(result: Result, path: Path, made_with: Mapping[str, Any] | None = None) -> None:
+    """Write the fields, and how the result was asked for, as an npz archive, atomically. OSError or RunFailed where
+    it can't be written."""
     from workbench.runs.folder import write_arrays
 
     path.parent.mkdir(exist_ok=True)
-    write_arrays(path, **{f.name: np.asarray(getattr(result, f.name)) for f in fields(result)})
+    arrays = {f.name: np.asarray(getattr(result, f.name)) for f in fields(result)}
+    write_arrays(path, **arrays, **{MADE_WITH: np.asarray(json.dumps(made_with or {}))})
+
+
+def made_with(path: Path) -> dict[str, Any]:
+    """How a stored result was asked for: what `save` was given. KeyError, ValueError, OSError for a damaged file."""
+    from workbench.runs.folder import read_arrays
+
+    found = json.loads(str(read_arrays(path)[MADE_WITH]))
+    if not isinstance(found, dict):
+        raise ValueError(f"{path.name} does not say how it was made")
+    return found
 
 
 def load(kind: type[R], path: Path) -> R:

@@ -1,0 +1,151 @@
+"""Results kept in run folders: found again while their options and the files that they were made from are the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from workbench.analysis import base
+from workbench.analysis.base import Result, StoredRun
+from workbench.analysis.needs import NEEDS, nets, source
+from workbench.analysis.table import ANALYSES, Analysis
+from workbench.config import RunFailed, UsageError, choose
+
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
+
+
+def cached(runs: Sequence[StoredRun], name: str, entry: Analysis, options: Mapping[str, Any]) -> Result:
+    """The stored result if it was made from these options and files; otherwise a new one, stored if possible.
+
+    A result over several runs lies in the folder of the first.
+    """
+    if not runs:
+        raise UsageError(f"{name} needs at least one finished run, got none")
+    label = ", ".join(run.name for run in runs)
+    path = _place(runs, name, entry, options)
+    found = _read(entry.result, path)
+    if found is None:
+        given = nets(runs) if entry.joint else NEEDS[entry.needs].fetch(runs[0])
+        with _kept_beside(path, options) as complete:
+            found = entry.compute(*given, **complete, name=label)
+        try:
+            base.save(found, path, {"options": _asked(options), "runs": [run.name for run in runs]})
+        except (OSError, RunFailed) as error:  # a full disk, a folder that may only be read
+            warnings.warn(f"{name} of {label} is not kept for the next time: {error}", stacklevel=3)
+    return found if entry.joint else replace(cast(Any, found), name=label)  # every result of one run has a name
+
+
+def stored(runs: Sequence[StoredRun], name: str) -> list[Result]:
+    """What was found already, without computing anything: of every run its newest result of this analysis; of an
+    analysis over several nets the one result that covers most of these runs.
+
+    A result counts only while the files that it was made from are what they were. UsageError, with the command that
+    makes them, where some are missing.
+    """
+    entry = choose(ANALYSES, name, "analysis")
+    by_name = {run.name: run for run in runs}
+    found = {run.name: _newest(run, by_name, name, entry) for run in runs}
+    if entry.joint:
+        joint = [one for one in found.values() if one is not None]
+        if joint:
+            return [max(joint, key=lambda one: one[0])[2]]
+    missing = [run for run in runs if found[run.name] is None]
+    if missing:
+        places = " ".join(str(run.path) for run in missing[:4]) + (" ..." if len(missing) > 4 else "")
+        raise UsageError(f"no stored {name} of {len(missing)} of {len(runs)} runs: `workbench analyse {name} {places}`")
+    return [one[2] for one in found.values() if one is not None]
+
+
+def _newest(
+    run: StoredRun, by_name: Mapping[str, StoredRun], name: str, entry: Analysis
+) -> tuple[int, float, Result] | None:
+    """(runs that it covers, time of writing, result) of the best stored result in the folder of this run."""
+    candidates = []
+    for path in (Path(run.path) / "analysis").glob(f"{name}-*.npz"):
+        covered = _covered(path, run, by_name, name, entry)
+        result = _read(entry.result, path) if covered else None
+        if result is not None:
+            shown = result if entry.joint else replace(cast(Any, result), name=run.name)
+            candidates.append((covered, path.stat().st_mtime, shown))
+    return max(candidates, key=lambda one: one[:2]) if candidates else None
+
+
+def _covered(path: Path, run: StoredRun, by_name: Mapping[str, StoredRun], name: str, entry: Analysis) -> int:
+    """Over how many of the runs the stored result is; 0 for one of other runs, files or versions."""
+    try:
+        made = base.made_with(path)
+    except UNREADABLE:  # a partial result, an older version's: not this analysis's whole result
+        return 0
+    names = made.get("runs", []) if entry.joint else [run.name]
+    if not names or any(one not in by_name for one in names):
+        return 0
+    fitting = _place([by_name[one] for one in names], name, entry, made.get("options", {})) == path
+    return len(names) if fitting else 0
+
+
+def _place(runs: Sequence[StoredRun], name: str, entry: Analysis, options: Mapping[str, Any]) -> Path:
+    """The file of a result: its name follows from the options and from the contents of what it is made of."""
+    need = NEEDS["net" if entry.joint else entry.needs]
+    sources = [source(run, name, need.file) for run in runs]
+    learned = Path(runs[0].path) / "method.safetensors"
+    sources += [learned] if entry.needs == "method" and learned.is_file() else []
+    about = [run.name for run in runs] if entry.joint else _machine() if entry.of_machine else []
+    return Path(runs[0].path) / "analysis" / f"{name}-{_digest(sources, entry.version, options, about)}.npz"
+
+
+def _asked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that decide what comes out."""
+    return {key: value for key, value in options.items() if key != "keep"}
+
+
+@contextmanager
+def _kept_beside(path: Path, options: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The options; those of an analysis that can keep partial results say where: beside what is stored in the end. The
+    file goes when all is done, and stays where the work was broken off."""
+    if options.get("keep", True):
+        yield options
+        return
+    part = path.with_suffix(".part.npz")
+    with suppress(OSError):  # a folder that may only be read: then nothing is kept, as the caller will be told
+        part.parent.mkdir(exist_ok=True)
+    yield {**options, "keep": str(part) if os.access(part.parent, os.W_OK) else ""}
+    part.unlink(missing_ok=True)
+
+
+def _machine() -> list[str]:
+    """What times and memory depend on."""
+    import torch
+
+    device = torch.accelerator.current_accelerator(check_available=True)
+    gpu = torch.cuda.get_device_name() if device is not None and device.type == "cuda" else str(device)
+    return [gpu, platform.node(), platform.machine(), torch.__version__, str(torch.get_num_threads())]
+
+
+def _digest(sources: Sequence[Path], version: int, options: Mapping[str, Any], about: Sequence[str] = ()) -> str:
+    contents = []
+    for path in sources:
+        with path.open("rb") as file:
+            contents.append(hashlib.file_digest(file, "sha256").hexdigest())
+    content = contents[0] if len(contents) == 1 else contents
+    key = [version, content, _asked(options), *([list(about)] if about else [])]
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _read(kind: type[Result], path: Path) -> Result | None:
+    """A stored result, or None where there is none that can be read."""
+    if not path.is_file():
+        return None
+    try:
+        return base.load(kind, path)
+    except UNREADABLE as error:
+        warnings.warn(f"{path.name} is damaged and is made again: {error}", stacklevel=4)
+        return None

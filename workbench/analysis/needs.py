@@ -1,0 +1,82 @@
+"""What analyses take from run folders: predictions, nets, methods, test images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.analysis.base import StoredRun
+from workbench.config import UsageError
+
+if TYPE_CHECKING:
+    from workbench.data import ImageSet
+    from workbench.methods import Method
+    from workbench.models import Net
+    from workbench.runs import Run
+
+
+@dataclass(frozen=True)
+class Need:
+    """What an analysis takes from a run: how to get it, and the file of the run folder that it comes from."""
+
+    fetch: Callable[[Any], tuple]
+    file: str
+
+
+def predictions(run: StoredRun) -> tuple[np.ndarray, np.ndarray]:
+    """(N, classes) logits and (N,) labels of the test images."""
+    logits, labels = run.predictions()
+    return logits, labels
+
+
+def _net(run: Run) -> tuple[Net, ImageSet]:
+    """The net, on a GPU if there is one, and the test images."""
+    return _on_device(run.net()), _test_images(run)
+
+
+def _method(run: Run) -> tuple[Method, Net, ImageSet]:
+    """The method with what it learned, its net, and the test images."""
+    net = _on_device(run.net())
+    return run.method().to(net.mean.device), net, _test_images(run)
+
+
+def nets(runs: Sequence[Any]) -> tuple[list[tuple[str, Net]], ImageSet]:
+    """The nets of several runs by name, and the test images that all of them were tested on."""
+    settings = {(run.config.data, run.config.size) for run in runs}
+    if len(settings) > 1:
+        listed = "; ".join(sorted(f"{data} at {size or 'its own'} px" for data, size in settings))
+        raise UsageError(f"runs of one data set and size are needed to look at them together, got {listed}")
+    return [(run.name, _on_device(run.net())) for run in runs], _test_images(runs[0])
+
+
+def _on_device(net: Net) -> Net:
+    import torch
+
+    return net.to(torch.accelerator.current_accelerator(check_available=True) or "cpu")
+
+
+def _test_images(run: Run) -> ImageSet:
+    from workbench.data import load
+
+    config = run.config
+    return load(config.data, "test", size=config.size, damaged=config.damaged)
+
+
+WEIGHTS = "weights.safetensors"
+NEEDS: Mapping[str, Need] = {
+    "predictions": Need(predictions, "predictions.npz"),
+    "net": Need(_net, WEIGHTS),
+    "method": Need(_method, WEIGHTS),
+}
+
+
+def source(run: StoredRun, name: str, file: str) -> Path:
+    """The file of a run that an analysis is made from. UsageError where it is missing."""
+    path = Path(run.path) / file
+    if not path.is_file():
+        raise UsageError(f"run {run.name} has no {file}, which {name} needs; finish it with `workbench resume`")
+    return path

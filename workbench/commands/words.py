@@ -1,0 +1,57 @@
+"""How words of the command line become values: run folders, KEY=VALUE settings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import arg
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
+
+from workbench.config import UsageError, parse_yaml
+
+registry = ConstructorRegistry()
+Runs = Annotated[tuple[Path, ...], arg(metavar="RUN")]
+
+
+@registry.primitive_rule
+def _settings(info: Any) -> PrimitiveConstructorSpec | None:
+    """Mappings are given as KEY=VALUE words, values as YAML: `--params alpha=0.5 mode=batch`."""
+    if getattr(info.type, "__origin__", None) is not Mapping:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="[KEY=VALUE ...]",
+        instance_from_str=_mapping,
+        is_instance=lambda value: isinstance(value, Mapping),
+        str_from_instance=lambda mapping: [f"{key}={value}" for key, value in mapping.items()],
+    )
+
+
+def _mapping(words: Sequence[str]) -> dict[str, Any]:
+    wrong = next((word for word in words if "=" not in word), None)
+    if wrong is not None:
+        raise UsageError(f"expected KEY=VALUE, got {wrong!r}")
+    return {key: parse_yaml(value, key) for key, value in (word.split("=", 1) for word in words)}
+
+
+def finished_runs(paths: Sequence[Path]) -> list[Any]:
+    """The finished runs in the given folders."""
+    from workbench.runs import runs as find
+
+    finished = []
+    for run in [run for path in paths for run in find(path)]:
+        try:
+            state = "done" if run.state == "done" and run.config else run.state
+        except UsageError as error:
+            state = str(error)
+        if state == "done":
+            finished.append(run)
+        else:
+            print(f"left out {run.path}: {state}", file=sys.stderr)
+    if not finished:
+        places = ", ".join(map(str, paths)) or "nowhere"
+        raise UsageError(f"no finished run in {places}; `workbench runs` lists what there is")
+    return finished
