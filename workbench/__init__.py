@@ -16,6 +16,7 @@ The layers, in the order in which they may import each other (a module imports o
     published  the benchmark's published numbers, and own runs beside them
     figures    figures and tables for papers, from run folders alone
     bench      how fast it is, as ratios in one run
+    pages      notebooks executed into HTML, one or a whole site
     tour       the main job, end to end
     gallery    all methods on the same four photographs
     explorers  widgets: mixed samples, live training, results
@@ -44,6 +45,7 @@ LAYERS = (
     "published",
     "figures",
     "bench",
+    "pages",
     "tour",
     "gallery",
     "explorers",

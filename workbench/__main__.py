@@ -11,7 +11,8 @@ from tyro.extras import subcommand_cli_from_dict
 
 from workbench.commands.looking import analyse, audit, data, figures, gallery, methods, mix
 from workbench.commands.measuring import bench
-from workbench.commands.training import resume, runs, sweep, tour, train_from
+from workbench.commands.published import published
+from workbench.commands.training import resume, runs, site, sweep, tour, train_from
 from workbench.commands.words import registry
 from workbench.config import RunConfig, RunFailed, UsageError, load_config
 
@@ -33,7 +34,7 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         train = train_from(_default_settings(words) if words[:1] == ["train"] else RunConfig())
         commands: list[Callable[..., Any]] = [tour, train, resume, runs, sweep, analyse]
-        commands += [figures, mix, gallery, data, methods, audit, bench]
+        commands += [figures, published, mix, gallery, data, methods, audit, bench, site]
         with registry:
             subcommand_cli_from_dict(
                 {command.__name__: command for command in commands}, prog="workbench", description=ABOUT, args=words

@@ -37,8 +37,9 @@ def figures(
     only: tuple[str, ...] = (),
     venue: str = "cvpr",
     columns: Literal[1, 2] = 2,
+    formats: tuple[str, ...] = ("pdf", "png"),
 ) -> None:
-    """Render figures and tables for a paper from finished runs, as PDF, PNG, CSV and LaTeX.
+    """Render figures and tables for a paper from finished runs, and hold them to a paper's rules.
 
     Args:
         runs: Run folders, or folders of runs.
@@ -46,10 +47,11 @@ def figures(
         only: Names of figures; all of them when left out.
         venue: Whose column width and font sizes, e.g. cvpr, neurips, icml.
         columns: Width in columns.
+        formats: Any of pdf, png, svg and (where there is a LaTeX) pgf; tables are text, CSV and LaTeX.
     """
     from workbench.figures.export import export
 
-    for path in export(finished_runs(runs), out, only=only, venue=venue, columns=columns):
+    for path in export(finished_runs(runs), out, only=only, venue=venue, columns=columns, formats=formats):
         print(path)
 
 

@@ -125,3 +125,18 @@ def sweep(experiment: Positional[Path], out: Path | None = None, jobs: int = 1) 
     plan = load_experiment(experiment)
     handles = train_all(plan.configs(), out or Path("out") / plan.name, jobs)
     print(text(analyse(handles, "compare")))
+
+
+def site(out: Path = Path("out/html"), only: tuple[str, ...] = ()) -> None:
+    """Execute the notebooks into a site to browse: pages with all outputs, and a first page that leads to them.
+
+    Args:
+        out: Folder for the site, and for the short trainings of the notebooks.
+        only: Names of notebooks, such as 03_calibration; all when left out.
+    """
+    from workbench.config import choose
+    from workbench.pages import NOTEBOOKS
+    from workbench.pages import site as make
+
+    known = {path.stem: path for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
+    print(make(out, [choose(known, name, "notebook") for name in only]))

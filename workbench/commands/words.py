@@ -38,20 +38,13 @@ def _mapping(words: Sequence[str]) -> dict[str, Any]:
 
 
 def finished_runs(paths: Sequence[Path]) -> list[Any]:
-    """The finished runs in the given folders."""
-    from workbench.runs import runs as find
+    """The finished runs in the given folders; those left out are told on standard error."""
+    from workbench.runs import finished
 
-    finished = []
-    for run in [run for path in paths for run in find(path)]:
-        try:
-            state = "done" if run.state == "done" and run.config else run.state
-        except UsageError as error:
-            state = str(error)
-        if state == "done":
-            finished.append(run)
-        else:
-            print(f"left out {run.path}: {state}", file=sys.stderr)
-    if not finished:
+    found, left_out = finished(paths)
+    for line in left_out:
+        print(f"left out {line}", file=sys.stderr)
+    if not found:
         places = ", ".join(map(str, paths)) or "nowhere"
         raise UsageError(f"no finished run in {places}; `workbench runs` lists what there is")
-    return finished
+    return found
