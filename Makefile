@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tour lab notebooks test check format pins clean
+.PHONY: help setup tour lab html test check format pins clean
 
 help: ## list the targets
 	@echo "The workbench. Begin with: make tour"
@@ -57,9 +57,8 @@ lab: setup ## open the notebooks in JupyterLab, on this machine only, behind a t
 	@$(BIN)/jupyter lab --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) \
 		--LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb $(ARGS)
 
-notebooks: setup ## execute all notebooks; the pages land in out/notebooks
-	@$(if $(NOTEBOOKS),$(BIN)/jupyter nbconvert --to html --execute --output-dir out/notebooks $(ARGS) $(NOTEBOOKS),\
-		echo "there are no notebooks yet")
+html: setup ## execute all notebooks into a site to browse, out/html/index.html (ten minutes)
+	@$(BIN)/workbench site $(ARGS)
 
 test: setup ## all tests
 	@$(BIN)/pytest --timeout 600 --durations 10 $(ARGS)

@@ -231,6 +231,13 @@ def test_every_setting_is_in_the_run_id() -> None:
     assert len(ids | {RunConfig().run_id}) == len(names) + 1
 
 
+def test_runs_of_older_versions_keep_their_id() -> None:
+    """Ids from before `keep_weights` was a setting."""
+    assert RunConfig().run_id == "photos-resnet20-mixup-s0-c6a49b4d"
+    assert RunConfig(method="cutmix", params={"alpha": 0.5}, seed=3).run_id == "photos-resnet20-cutmix-s3-c85ab383"
+    assert from_dict({"method": "cutmix"}).keep_weights == 0
+
+
 def test_equal_settings_have_one_run_id() -> None:
     assert RunConfig(lr=1) == RunConfig(lr=1.0)
     assert RunConfig(lr=1).run_id == RunConfig(lr=1.0).run_id

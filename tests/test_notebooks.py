@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from workbench.tour import execute
+from workbench.pages import execute
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 SHORT = {  # the tour's own test executes 00_tour; settings that make the others short, and how many figures they show

@@ -9,6 +9,7 @@ from typing import Any
 
 from tyro.extras import subcommand_cli_from_dict
 
+from workbench.commands.exploring import explore
 from workbench.commands.looking import analyse, audit, data, figures, gallery, methods, mix
 from workbench.commands.measuring import bench
 from workbench.commands.published import published
@@ -34,7 +35,7 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         train = train_from(_default_settings(words) if words[:1] == ["train"] else RunConfig())
         commands: list[Callable[..., Any]] = [tour, train, resume, runs, sweep, analyse]
-        commands += [figures, published, mix, gallery, data, methods, audit, bench, site]
+        commands += [figures, published, mix, gallery, data, methods, audit, bench, explore, site]
         with registry:
             subcommand_cli_from_dict(
                 {command.__name__: command for command in commands}, prog="workbench", description=ABOUT, args=words

@@ -147,6 +147,10 @@ def _plain(value: Any) -> Any:
 # ------------------------------------------------------------------------------------------------------ one run
 
 
+LATER: Mapping[str, Any] = {"keep_weights": 0}
+"""Settings that runs of older versions did not have: at these defaults they are left out of the run id."""
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Everything that decides a training run. Stored whole, as `config.yaml`, with its results."""
@@ -208,6 +212,9 @@ class RunConfig:
     score: Literal["median_last10", "best", "last"] = "median_last10"
     """Which epoch's accuracy is the run's number: the benchmark's protocol for ResNets is the median of the last
     ten epochs, for transformers the best; the last is what `weights.safetensors` holds."""
+    keep_weights: Annotated[int, Range(0, 100_000)] = 0
+    """Keep the weights before training and after every so many epochs, for the analysis `trajectory`; 0 keeps the last
+    alone."""
 
     def __post_init__(self) -> None:
         check_fields(self, "run settings")
@@ -218,7 +225,8 @@ class RunConfig:
     @property
     def run_id(self) -> str:
         """A name for the run: readable, a single component of a path, and different for different settings."""
-        digest = hashlib.sha256(json.dumps(to_dict(self), sort_keys=True).encode()).hexdigest()[:8]
+        told = {key: value for key, value in to_dict(self).items() if key not in LATER or value != LATER[key]}
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
         data = _file_name(Path(self.data).name, 32) or _file_name(self.data, 32) or "data"
         return f"{data}-{_file_name(self.model, 64)}-{_file_name(self.method, 24)}-s{self.seed}-{digest}"
 

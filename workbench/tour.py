@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -10,14 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from workbench.analysis import analyse
-from workbench.config import RunFailed
 from workbench.figures.export import export
 from workbench.figures.tables import text
+from workbench.pages import NOTEBOOKS, execute
 from workbench.runs import Run
 from workbench.sweep import Experiment, sweep
 
-INLINE = "module://matplotlib_inline.backend_inline"  # whatever backend the caller's environment asks for
-NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "00_tour.ipynb"
+NOTEBOOK = NOTEBOOKS / "00_tour.ipynb"
 
 EPOCHS = 5
 EXPERIMENT = Experiment(
@@ -75,30 +73,6 @@ def _notebook(out: Path, epochs: int) -> list[Path]:
     print("executing the notebook ...")
     settings = {"WORKBENCH_OUT": str(out.resolve()), "WORKBENCH_EPOCHS": str(epochs)}
     return [execute(NOTEBOOK, out / "00_tour.html", settings)]
-
-
-def execute(notebook: Path, html: Path, environment: dict[str, str]) -> Path:
-    """Run a notebook in a kernel of its own and store it, with its outputs, as HTML; the notebook is not changed."""
-    import nbformat
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
-    from nbconvert import HTMLExporter
-
-    cells = nbformat.read(notebook, as_version=4)
-    client = NotebookClient(
-        cells,
-        timeout=1200,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(notebook.parent)}},
-        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it warns of traffic that never leaves the machine
-    )
-    try:
-        client.execute(env={**os.environ, "MPLBACKEND": INLINE, **environment})
-    except CellExecutionError as error:
-        raise RunFailed(f"{notebook} stopped with {error.ename}: {error.evalue}") from error
-    page, _ = HTMLExporter(mathjax_url="").from_notebook_node(cells)
-    html.write_text(page, encoding="utf-8")
-    return html
 
 
 def _last_screen(runs: Sequence[Run], files: Sequence[Path], out: Path, seconds: float) -> str:

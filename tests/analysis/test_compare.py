@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from tests.fake_runs import write_runs
+from workbench.analysis import analyse
 from workbench.analysis.compare import Comparison, Score, compare, count_of_seeds, mean_interval, separated
 from workbench.analysis.groups import group, one_setting
-from workbench.config import RunConfig, UsageError
+from workbench.config import RunConfig, UsageError, dump
 
 
 def score(method: str, seed: int, accuracy: float, **more) -> Score:
-    numbers = {"ece": 0.1, "seconds_per_step": 0.1, "memory_bytes": 100.0, "test_images": 400}
+    numbers = {"ece": 0.1, "seconds_per_step": 0.1, "memory_bytes": 100.0, "test_images": 400, "hardware": ""}
     config = RunConfig(method=method, seed=seed, **{k: v for k, v in more.items() if k not in numbers})
     return Score(config, accuracy, **{k: more.get(k, v) for k, v in numbers.items()})
 
@@ -185,3 +191,63 @@ def test_the_plot_shows_the_table() -> None:
     np.testing.assert_allclose(seeds.get_xdata(), [80, 84])
     np.testing.assert_allclose(mean.get_xdata(), 82)
     np.testing.assert_array_equal(mean.get_ydata(), 1)
+
+
+# -------------------------------------------------------------------------------------------- hardware, and the ledger
+
+
+def test_costs_of_other_hardware_are_not_divided() -> None:
+    scores = [
+        score("vanilla", 0, 0.7, seconds_per_step=0.1, hardware="H200"),
+        score("vanilla", 1, 0.7, seconds_per_step=0.4, hardware="A100"),
+        score("mixup", 0, 0.7, seconds_per_step=0.2, hardware="H200"),
+        score("mixup", 1, 0.7, seconds_per_step=0.6, hardware="A100"),
+        score("cutmix", 0, 0.7, seconds_per_step=0.2, hardware="H200"),
+        score("cutmix", 1, 0.7, seconds_per_step=9.0, hardware="CPU"),
+        score("fmix", 0, 0.7, hardware="CPU"),
+    ]
+    found = compare(scores)
+    assert row(found, "Mixup")["seconds"] == pytest.approx((2 + 1.5) / 2), "each seed by vanilla on its own machine"
+    assert row(found, "CutMix")["seconds"] == pytest.approx(2), "the seed that vanilla has no machine for is left out"
+    assert row(found, "Vanilla")["seconds"] == pytest.approx(1)
+    fmix = row(found, "FMix")
+    assert np.isnan(fmix["seconds"]) and np.isnan(fmix["memory"])
+    assert found.note == "no cost for photos, resnet20, 20 epochs: FMix was measured on CPU, vanilla on A100 and H200"
+    assert fmix["difference"] == pytest.approx(0)
+
+
+def test_settings_that_were_tried_but_not_shown_are_told() -> None:
+    """Seeds and passing settings make no setting of their own, other data and models are other questions."""
+    beside = [RunConfig(method="mixup", params={"alpha": a}, seed=s) for a in (0.2, 0.5) for s in (0, 1)]
+    beside += [RunConfig(method="mixup", keep_weights=5), RunConfig(method="mixup", lr=0.3)]
+    beside += [RunConfig(method="mixup", data="digits"), RunConfig(method="mixup", model="resnet8")]
+    scores = [score("vanilla", 0, 0.7), score("mixup", 0, 0.7), score("mixup", 0, 0.7, params={"alpha": 0.2})]
+    found = compare([replace(s, beside=tuple(beside)) for s in scores])
+    assert dict(zip(found.label, found.tried.tolist(), strict=True)) == {
+        "Vanilla": 1, "Mixup": 4, "Mixup (alpha=0.2)": 4,
+    }  # fmt: skip
+    assert found.remarks() == [
+        "Mixup: 4 settings tried, 2 shown.",
+        "Which of these differences are more than luck: `workbench analyse ranking`.",
+    ]
+    assert compare(scores[:1]).remarks() == []
+    unlike = compare([score("mixup", 0, 0.7), score("mixup", 0, 0.7, epochs=5)])
+    assert unlike.shown.tolist() == unlike.tried.tolist() == [2, 2]
+
+
+def test_folders_tell_hardware_and_what_was_tried(tmp_path: Path) -> None:
+    runs = write_runs(tmp_path, ("vanilla", "mixup"), (0,))
+    about = {"cpu": "Fast 9", "threads": 4, "gpu": ["H200"], "processes": 1}
+    (runs[0].path / "environment.json").write_text(json.dumps(about))
+    (runs[1].path / "environment.json").write_text(json.dumps(about | {"threads": 8}))
+    waiting = tmp_path / "sweep" / "waiting"
+    waiting.mkdir(parents=True)
+    (waiting / "config.yaml").write_text(dump(replace(runs[1].config, params={"alpha": 0.3})))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.yaml").write_text("theirs: 1\n")
+    found = analyse(runs, "compare")
+    assert "Mixup was measured on Fast 9, 8 threads, vanilla on Fast 9, 4 threads" in found.note
+    assert dict(zip(found.method, found.tried.tolist(), strict=True)) == {"vanilla": 1, "mixup": 2}
+    assert analyse(runs, "ranking").summary().set_index("name").settings_tried["Mixup"] == 2
+    (runs[0].path / "environment.json").write_text("{")
+    assert "vanilla on hardware that is not known" in analyse(runs, "compare").note

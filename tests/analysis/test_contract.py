@@ -22,10 +22,10 @@ from matplotlib import pyplot as plt
 from tests.fake_runs import FakeRun, write_run, write_runs
 from workbench import analysis
 from workbench.analysis import ACROSS, ANALYSES, Analysis, analyse, base, cache, calibration
-from workbench.analysis.needs import NEEDS
 from workbench.analysis.base import Result
 from workbench.analysis.compare import Score
 from workbench.analysis.inputs import Examples
+from workbench.analysis.needs import NEEDS
 from workbench.analysis.ranking import Outcome
 from workbench.config import RunConfig, UsageError
 from workbench.data import load
@@ -83,12 +83,21 @@ def method_net_and_data() -> tuple[Any, ...]:
     return build("cutmix"), small_net(), small_data()
 
 
+def states_net_and_data() -> tuple[Any, ...]:
+    """Three epochs of a net that shrank."""
+    net = small_net()
+    states = {e: {k: v * f if v.is_floating_point() else v for k, v in net.state_dict().items()} for e, f in FACTORS}
+    return states, net, small_data()
+
+
+FACTORS = ((0, 1.3), (2, 1.1), (4, 1.0))
 SETTINGS: Mapping[str, Callable[[], tuple[Any, ...]]] = {
     "calibration": logits_and_labels,
     "compare": scores,
     "ranking": outcomes,
     "hessian": net_and_data,
     "landscape": nets_and_data,
+    "trajectory": states_net_and_data,
     "cam": nets_and_data,
     "embedding": nets_and_data,
     "robustness": net_and_data,
@@ -102,6 +111,7 @@ SETTINGS: Mapping[str, Callable[[], tuple[Any, ...]]] = {
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "hessian": {"images": 12, "top": 1, "trace_probes": 2, "density_probes": 1, "steps": 4},
     "landscape": {"images": 12, "points": 5},
+    "trajectory": {"images": 12, "points": 3},
     "cam": {"images": 3},
     "embedding": {"images": 12, "layers": True},
     "robustness": {"severities": (1, 5)},
@@ -118,7 +128,9 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     """Two real runs of one data set that knows where its objects are."""
-    config = RunConfig(data="shapes", size=16, model="resnet8", epochs=1, batch_size=256, device="cpu", score="last")
+    config = RunConfig(
+        data="shapes", size=16, model="resnet8", epochs=2, batch_size=256, device="cpu", score="last", keep_weights=1
+    )
     root = tmp_path_factory.mktemp("runs")
     return [run_now(dataclasses.replace(config, method=key), root, progress=False) for key in ("cutmix", "mixup")]
 
@@ -133,8 +145,8 @@ def contents(value: Any) -> Any:
         return value.numpy().tobytes()
     if isinstance(value, Examples):
         return [contents(part) for part in (value.images, value.labels, value.masks)]
-    if isinstance(value, list | tuple):
-        return [contents(part) for part in value]
+    if isinstance(value, list | tuple | dict):
+        return [contents(part) for part in (value.items() if isinstance(value, dict) else value)]
     return value.tobytes() if isinstance(value, np.ndarray) else value
 
 

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.methods.settings import CLASSES, SETTINGS, residual_net, token_net
 from workbench.analysis.cost import Cost, _flops, cost
 from workbench.analysis.inputs import Examples
-from workbench.config import UsageError
+from workbench.config import RunFailed, UsageError
 from workbench.draw import Draw
 from workbench.methods import METHODS, Mixup, build
 
@@ -120,7 +120,15 @@ def test_net_method_and_numbers_are_left_as_found() -> None:
 def made(**changes: Any) -> Cost:
     numbers = {"flops": 300, "plain_flops": 100, "seconds": 0.3, "plain_seconds": 0.2, "memory_bytes": 2**21}
     sizes = {"net_parameters": 1000, "method_parameters": 500, "forward_flops": 33, "plain_memory_bytes": 2**20}
-    given = {"name": "", "method": "automix", "backbone": "resnet8", "device": "cpu", "batch_size": 4, "image_size": 32}
+    given = {
+        "name": "",
+        "method": "automix",
+        "backbone": "resnet8",
+        "device": "cpu",
+        "precision": "fp32",
+        "batch_size": 4,
+        "image_size": 32,
+    }
     return Cost(**(given | numbers | sizes | changes))  # type: ignore[arg-type]
 
 
@@ -147,6 +155,20 @@ def test_the_step_is_the_methods_own() -> None:
     found = cost(Multiplying(), residual_net(3, 32, 32), some_data(), batch_size=4, steps=0)
     assert found.flops - found.plain_flops == 2 * 10 * 20 * 30
     assert found.method == "Multiplying"
+
+
+def test_autocast_is_measured_if_asked_for() -> None:
+    """Its activations are half as large; what is counted stays the same."""
+    net, data = residual_net(3, 32, 32), some_data()
+    full, half = (cost(Mixup(), net, data, batch_size=32, steps=0, precision=p) for p in ("fp32", "bf16"))
+    assert half.plain_memory_bytes < 0.85 * full.plain_memory_bytes
+    assert (half.flops, half.net_parameters) == (full.flops, full.net_parameters)
+    assert (full.to_frame().precision[0], half.to_frame().precision[0]) == ("fp32", "bf16")
+
+
+def test_a_batch_that_does_not_fit_is_told() -> None:
+    with pytest.raises(RunFailed, match=r"^there is not enough memory for a step of 10000000000 images; take"):
+        cost(Mixup(), residual_net(3, 32, 32), some_data(), batch_size=10**10, steps=0)
 
 
 @pytest.mark.parametrize(("options", "message"), [({"batch_size": 0}, "from 1, got 0"), ({"steps": -1}, "from 0")])

@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from scipy.spatial.distance import pdist
 from scipy.stats import entropy, ortho_group
 
+from tests.analysis.test_contract import nets_and_data
+from workbench.analysis import embedding as module
 from workbench.analysis import geometry
 from workbench.analysis.embedding import FEATURES, embedding, lay_out
-from workbench.analysis.inputs import Examples
+from workbench.analysis.inputs import Examples, progress
 from workbench.config import UsageError
 from workbench.models import Net
 
@@ -271,3 +273,27 @@ def test_few_images(number: int) -> None:
 def test_mistakes_are_told(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         embedding(nets(), data(), **options)
+
+
+def test_the_estimate_comes_first_and_covers_features_and_map(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One bar: it is told how long all will take before anything is read, and is full when the t-SNE is done."""
+    bars, lay_out = [], module.lay_out
+
+    def watched(total: int, what: str, seconds: float, unit: str) -> Any:
+        bars.append(progress(total, what, seconds, unit))
+        return bars[-1]
+
+    def laid(*args: Any) -> Any:
+        assert len(bars) == 1 and bars[0].n == bars[0].total // 2, "features first"
+        return lay_out(*args)
+
+    monkeypatch.setattr(module, "progress", watched)
+    monkeypatch.setattr(module, "lay_out", laid)
+    monkeypatch.setattr(module, "SECONDS_PER_POINT", 3.0)
+    nets, data = nets_and_data()
+    capsys.readouterr()
+    embedding(nets, data)
+    assert "about 72 s" in capsys.readouterr().err[:40], "before the bar"
+    assert bars[0].n == bars[0].total == 2 * len(nets) * len(data)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.analysis.inputs import Examples, check_fit, chunk_of, examples, progress, same_numbers
+from workbench.analysis.inputs import Examples, check_fit, examples, progress, same_numbers
 from workbench.config import UsageError
 from workbench.data import load
 from workbench.models import Net
@@ -72,11 +72,7 @@ def test_what_does_not_fit_the_net_is_refused() -> None:
         check_fit(net, some())
 
 
-def test_chunks_estimates_and_random_numbers(capsys: pytest.CaptureFixture[str]) -> None:
-    net = Net("resnet8", 4, size=8)
-    assert chunk_of(net, some(1000 % 250 + 9)) == 9
-    large = Examples(torch.zeros(64, 3, 512, 512, dtype=torch.uint8), torch.zeros(64).long())
-    assert chunk_of(net, large) < 64
+def test_estimates_and_random_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     progress(3, "slice", 30.0).close()
     assert "slice: about 30 s" in capsys.readouterr().err
     progress(3, "slice", 5.0).close()

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from workbench.analysis import chunks, slices
 from workbench.analysis import kept as kept_module
 from workbench.analysis import landscape as module
-from workbench.analysis import slices
 from workbench.analysis.inputs import Examples
 from workbench.analysis.landscape import Landscape, landscape, line_looks
 from workbench.analysis.slices import coarse_to_fine, loss_and_accuracy, random_direction, recompute_statistics
@@ -205,7 +205,7 @@ def test_recomputing_counts_batches_alike(data: Examples, monkeypatch: pytest.Mo
 
 def test_chunks_change_nothing(data: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = landscape([("net", tiny(0))], data, points=3)
-    monkeypatch.setattr(slices, "CHUNK", 3)
+    monkeypatch.setattr(chunks, "free_memory", lambda device: 1.0)
     parts = landscape([("net", tiny(0))], data, points=3)
     np.testing.assert_allclose(parts.loss, whole.loss, rtol=1e-12)
     np.testing.assert_array_equal(parts.accuracy, whole.accuracy)
@@ -233,7 +233,7 @@ def test_the_net_keeps_its_weights_even_after_an_error(
     before = [{k: v.clone() for k, v in net.state_dict().items()} for _, net in nets]
     calls = []
 
-    def failing(net: Net, data: Examples) -> tuple[float, float]:
+    def failing(net: Net, data: Examples, *chunk: Any) -> tuple[float, float]:
         calls.append(0)
         if len(calls) == 3:
             raise KeyboardInterrupt
@@ -281,7 +281,7 @@ def test_a_killed_slice_goes_on(data: Examples, tmp_path: Path, monkeypatch: pyt
     calls: list[int] = []
     limit = [7]
 
-    def counted(net: Net, data: Examples) -> tuple[float, float]:
+    def counted(net: Net, data: Examples, *chunk: Any) -> tuple[float, float]:
         if len(calls) == limit[0]:
             raise KeyboardInterrupt
         calls.append(0)
@@ -308,13 +308,33 @@ def test_what_is_done_is_written_while_it_goes_on(
     monkeypatch.setattr(kept_module, "PAUSE", 0.0)
     path, seen = tmp_path / "slice.npz", []
 
-    def looking(net: Net, data: Examples) -> tuple[float, float]:
+    def looking(net: Net, data: Examples, *chunk: Any) -> tuple[float, float]:
         seen.append(int(np.load(path)["done"].sum()) if path.is_file() else 0)
         return loss_and_accuracy(net, data)
 
     monkeypatch.setattr(module, "loss_and_accuracy", looking)
     landscape([("net", tiny(0))], data, points=5, keep=str(path))
     assert seen == [0, 1, 2, 3, 4]
+
+
+def test_a_place_that_keeps_no_partial_results_is_told_in_one_line(data: Examples, tmp_path: Path) -> None:
+    nets, bad = [("net", tiny(0))], tmp_path / "bad.npz"
+    bad.write_bytes(b"no archive")
+    with pytest.raises(UsageError, match=r"bad\.npz keeps no partial results; delete it, or name another"):
+        landscape(nets, data, points=3, keep=str(bad))
+    np.savez(bad, theirs=1)
+    with pytest.raises(UsageError, match="keeps other work"):
+        landscape(nets, data, points=3, keep=str(bad))
+    with pytest.raises(UsageError, match="is a folder; name a file in it"):
+        landscape(nets, data, points=3, keep=str(tmp_path))
+
+
+def test_a_plane_is_shown_as_a_surface_too(data: Examples) -> None:
+    net = [("net", tiny(0))]
+    assert landscape(net, data, points=3).figures() == {}
+    views = landscape(net, data, way="plane", points=3).figures()
+    assert list(views) == ["surface"]
+    assert views["surface"]().has_data()
 
 
 @pytest.mark.parametrize("other", ["seed", "images", "net"])
@@ -342,8 +362,8 @@ def test_a_folder_that_is_missing_is_told_beforehand(data: Examples, tmp_path: P
         (1, {"way": "interpolation"}, "takes two nets, got 1"),
         (1, {"way": "lin"}, "unknown way of a landscape 'lin'; did you mean 'line'"),
         (1, {"batch_norm": "run"}, "unknown batch_norm 'run'"),
-        (1, {"points": 4}, "points must be odd and at least 3, got 4"),
-        (2, {"way": "interpolation", "points": 2}, "points must be at least 3, got 2"),
+        (1, {"points": 4}, "points must be odd and from 3 to 1001, got 4"),
+        (2, {"way": "interpolation", "points": 2}, "points must be from 3 to 1001, got 2"),
         (1, {"span": 0}, "span must be above 0, got 0"),
         (1, {"span": float("nan")}, "span must be above 0, got nan"),
     ],

@@ -126,6 +126,8 @@ def test_only_common_seeds_count_and_settings_are_counted() -> None:
     assert dict(zip(found.method, found.tried.tolist(), strict=True)) == {"vanilla": 1, "cutmix": 2}
     with pytest.raises(UsageError, match="a seed that every method has"):
         ranking([runs[0], runs[4]])
+    with pytest.raises(UsageError, match="seed must be a whole number from 0, got -1"):
+        ranking(runs, seed=-1)
     with pytest.raises(UsageError, match="tested on the same images"):
         ranking([runs[1], Outcome(RunConfig(method="mixup", seed=1), np.ones(7, bool))])
 

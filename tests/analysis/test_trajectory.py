@@ -16,7 +16,7 @@ from workbench.config import UsageError
 from workbench.models import Net
 
 
-def trained(steps: int = 6) -> tuple[Net, list[dict[str, Tensor]], Examples]:
+def trained(steps: int = 6) -> tuple[Net, dict[int, dict[str, Tensor]], Examples]:
     """A net, its states along some steps of plain gradient descent, and the data."""
     net = tiny(0)
     data = Examples(torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(9) % 3)
@@ -28,7 +28,7 @@ def trained(steps: int = 6) -> tuple[Net, list[dict[str, Tensor]], Examples]:
             for p, slope in zip(net.parameters(), slopes, strict=True):
                 p.sub_(0.5 * slope)
         states.append({k: v.clone() for k, v in net.state_dict().items()})
-    return net, states, data
+    return net, dict(enumerate(states)), data
 
 
 def test_principal_directions_are_the_singular_vectors() -> None:
@@ -60,10 +60,10 @@ def test_training_that_stood_still_is_a_point() -> None:
 def test_only_what_is_learned_counts() -> None:
     """Statistics of batch norm are larger than weights, and are no weights."""
     _, states, _ = trained()
-    wanted = trajectory(states)
-    for i, state in enumerate(states):
+    wanted = trajectory(states, None, None)
+    for i, state in states.items():
         state["backbone.norm.running_var"] = state["backbone.norm.running_var"] + 100 * i
-    np.testing.assert_array_equal(trajectory(states).path, wanted.path)
+    np.testing.assert_array_equal(trajectory(states, None, None).path, wanted.path)
     assert wanted.loss.size == 0
     assert wanted.plot().has_data()
 
@@ -73,7 +73,7 @@ def test_the_loss_on_the_plane_is_that_of_nets_moved_by_hand() -> None:
     before = {k: v.clone() for k, v in net.state_dict().items()}
     found = trajectory(states, net, data, points=5)
     names = [name for name, _ in net.named_parameters()]
-    flat = torch.stack([torch.cat([s[n].reshape(-1) for n in names]) for s in states])
+    flat = torch.stack([torch.cat([s[n].reshape(-1) for n in names]) for s in states.values()])
     directions = principal(flat)[2]
     there = tiny(0)
     for i, j in ((0, 0), (1, 3), (4, 4)):
@@ -92,6 +92,7 @@ def test_table_and_plot() -> None:
     assert frame.groupby("quantity").size().to_dict() == {"loss": 9, "path": 7}
     np.testing.assert_array_equal(frame.query("quantity == 'loss'").loss, found.loss.ravel())
     assert (frame.name == "run").all()
+    assert frame.query("quantity == 'path'").epoch.tolist() == list(range(7))
     ax = found.plot()
     np.testing.assert_array_equal(np.asarray(ax.lines[0].get_xydata()), found.path)
     assert ax.get_aspect() == 1
@@ -100,10 +101,10 @@ def test_table_and_plot() -> None:
 def test_errors_say_what_was_expected() -> None:
     net, states, data = trained(3)
     with pytest.raises(UsageError, match="at least three epochs, got 2"):
-        trajectory(states[:2])
-    with pytest.raises(UsageError, match="state 0 has other weights"):
-        trajectory([{"weight": torch.ones(3)}, *states])
+        trajectory({epoch: states[epoch] for epoch in (0, 1)}, None, None)
+    with pytest.raises(UsageError, match="epoch 7 has other weights"):
+        trajectory({7: {"weight": torch.ones(3)}} | states, None, None)
     with pytest.raises(UsageError, match="must hold the last state"):
-        trajectory(states[:-1], net, data)
-    with pytest.raises(UsageError, match="points must be a whole number from 3, got 2"):
+        trajectory({epoch: states[epoch] for epoch in (0, 1, 2)}, net, data)
+    with pytest.raises(UsageError, match="points must be a whole number from 3 to 1001, got 2"):
         trajectory(states, net, data, points=2)

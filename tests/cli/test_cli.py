@@ -16,7 +16,7 @@ from workbench.runs import Run, runs
 
 TRAIN = ["train", "--data", "digits", "--model", "resnet8", "--size", "16", "--device", "cpu", "--no-progress"]
 COMMANDS = ["tour", "train", "resume", "runs", "sweep", "analyse", "figures", "mix", "gallery"]
-COMMANDS += ["data", "methods", "audit", "bench", "site", "published"]
+COMMANDS += ["data", "methods", "audit", "bench", "explore", "site", "published"]
 
 
 def code_of(*words: str) -> int:

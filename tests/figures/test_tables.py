@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from tests.fake_results import store_all
+from tests.fake_runs import write_runs
+from workbench.analysis import analyse, stored
 from workbench.analysis.compare import Comparison, Score, compare
 from workbench.config import RunConfig, UsageError
+from workbench.figures import measures
 from workbench.figures.tables import csv, escape, latex, save_tables, text
 
 
@@ -48,13 +53,45 @@ def cells(table: str, name: str) -> list[str]:
 def test_latex_cells(clear: Comparison) -> None:
     table = latex(clear)
     assert cells(table, "CutMix") == [
-        "CutMix", r"\textbf{91.0}{\scriptsize\,$\pm$1.0}", r"6.0{\scriptsize\,$\pm$1.0}", r"1.50$\times$",
-        r"1.00$\times$", r"+20.0{\scriptsize\,[+20.0, +20.0]}",
+        "CutMix", r"\bfseries 91.0", r"$\pm$1.0", "6.0", r"$\pm$1.0", "1.50", "1.00", "+20.0", "[+20.0, +20.0]",
     ]  # fmt: skip
-    assert cells(table, "Vanilla")[-1] == "--"
-    assert table.count(r"\textbf") == 1
+    assert cells(table, "Vanilla")[-2:] == ["{--}", ""]
+    assert table.count(r"\bfseries") == 1
     for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
         assert table.count(rule) == 1
+
+
+def test_latex_is_whole(clear: Comparison) -> None:
+    """As many cells as columns in every row, columns of siunitx for numbers, braces and environments closed."""
+    table = latex(clear)
+    spec = re.search(r"\\begin\{tabular\}\{(.*)\}\n", table)
+    assert spec is not None
+    kinds = re.findall(r"S\[table-format=[^\]]*\]|@\{\\,\}>\{\\scriptsize\}l|l", spec[1])
+    assert "".join(kinds) == spec[1]
+    assert kinds[:3] == ["l", "S[table-format=2.1]", r"@{\,}>{\scriptsize}l"]
+    assert "S[table-format=+2.1,retain-explicit-plus]" in kinds
+    for line in table.splitlines():
+        if line.endswith(r"\\"):
+            spanned = sum(int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d)\}", line))
+            assert len(re.split(r"(?<!\\)&", line)) + spanned == len(kinds)
+    assert table.count("{") == table.count("}")
+    assert re.findall(r"\\begin\{(\w+)\}", table) == re.findall(r"\\end\{(\w+)\}", table)[::-1]
+    assert r"\usepackage{booktabs,siunitx}" in table
+    assert "detect-weight=true" in table
+
+
+def test_measures_are_tables_too(tmp_path: Path) -> None:
+    runs = store_all(write_runs(tmp_path, ("vanilla", "mixup", "cutmix"), (0, 1)))
+    paths = measures.save_tables(runs, tmp_path / "out")
+    kinds = ("txt", "csv", "tex")
+    assert [p.name for p in paths] == [f"{name}.{kind}" for name in ("calibration", "robustness") for kind in kinds]
+    results = [r for r in stored(runs, "robustness") if "mixup" in r.name]
+    row = cells(paths[5].read_text(), "Mixup")
+    assert row[1].endswith(f"{100 * np.mean([r.clean for r in results]):.1f}")
+    assert row[3].endswith(f"{100 * np.mean([r.accuracy.mean() for r in results]):.1f}")
+    eces = [r.ece for r in analyse([r for r in runs if r.config.method == "mixup"], "calibration")]
+    assert cells(paths[2].read_text(), "Mixup")[1].endswith(f"{100 * np.mean(eces):.1f}")
+    assert "severities 1, 3, 5" in paths[5].read_text()
 
 
 def test_caption_states_the_protocol(clear: Comparison) -> None:
@@ -71,11 +108,11 @@ def test_caption_states_the_protocol(clear: Comparison) -> None:
 
 
 def test_nothing_stands_out_without_evidence(unclear: Comparison) -> None:
-    assert r"\textbf" not in latex(unclear)
+    assert r"\bfseries" not in latex(unclear)
     assert "*" not in text(unclear)
     assert "No method's 95 % interval over seeds is clear of all others." in text(unclear)
     single = compare([*scores("vanilla", [0.1]), *scores("cutmix", [0.9])])
-    assert r"\textbf" not in latex(single)
+    assert r"\bfseries" not in latex(single)
     assert "no spread is known" in text(single)
     assert "\N{PLUS-MINUS SIGN}" not in text(single)
 

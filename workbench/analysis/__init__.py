@@ -20,6 +20,7 @@ To add an analysis, say `sharpness`:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ import numpy as np
 from workbench.analysis import compare, ranking
 from workbench.analysis.base import Result, StoredRun
 from workbench.analysis.cache import cached, stored
-from workbench.analysis.needs import predictions
+from workbench.analysis.needs import hardware, predictions, settings_beside
 from workbench.analysis.options import complete
 from workbench.analysis.table import ANALYSES, Analysis
 from workbench.config import UsageError, choose
@@ -45,7 +46,8 @@ def analyse(run: StoredRun | Sequence[StoredRun], name: str, **options: Any) -> 
     runs = list(run) if isinstance(run, Sequence) else [run]
     if entry.needs in ACROSS:
         complete(entry.compute, name, options)
-        return entry.compute([ACROSS[entry.needs](r) for r in runs], **options)
+        beside = settings_beside(runs)
+        return entry.compute([replace(ACROSS[entry.needs](r), beside=beside) for r in runs], **options)
     chosen = complete(entry.compute, name, options)
     if entry.joint:
         return cached(runs, name, entry, chosen)
@@ -65,6 +67,7 @@ def score(run: StoredRun) -> compare.Score:
         seconds_per_step=_number(result.get("seconds_per_step")),
         memory_bytes=_number(result.get("memory_bytes")),
         test_images=int(result["test_images"]),
+        hardware=hardware(run),
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -18,6 +19,7 @@ from workbench.config import RunConfig
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 class StoredRun(Protocol):
@@ -57,6 +59,25 @@ class Result(ABC):
     def height(self) -> float:
         """Of a figure of its own, in widths."""
         return 0.62
+
+    def figures(self) -> Mapping[str, Callable[[], Axes]]:
+        """Further views by name, each a function that draws one in a figure of its own and returns its axes."""
+        return {}
+
+    def figure(self, venue: str = "cvpr", columns: int = 1) -> Figure:
+        """The result as a figure of its own, which nobody else holds, at the width of a venue's page."""
+        with style.paper(venue, columns) as width:
+            figure = style.new_figure(width, self.height * width)
+            self.draw(figure.add_subplot())
+            style.settle(figure)
+            return figure
+
+    def _repr_png_(self) -> bytes:
+        """Shown as its plot where a result is the value of a notebook's cell."""
+        buffer = io.BytesIO()
+        with style.paper():
+            self.figure().savefig(buffer, format="png", dpi=150)
+        return buffer.getvalue()
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw into `ax`, or into a new figure in the looks of a paper. Returns the axes, keeps nothing."""

@@ -22,7 +22,8 @@ from torch import Tensor
 from workbench.analysis import faithfulness
 from workbench.analysis.attribution import MAPS, attribute, blank, to_unit
 from workbench.analysis.base import Result
-from workbench.analysis.inputs import Data, Examples, chunk_of, device_of, examples, progress, timed
+from workbench.analysis.chunks import chunk_of
+from workbench.analysis.inputs import Data, Examples, device_of, examples, progress, timed
 from workbench.analysis.side_by_side import check_nets
 from workbench.config import UsageError, choose, shown
 from workbench.models import Net
@@ -152,11 +153,13 @@ def cam(
     found = []
     with progress(len(nets) * len(data), entry.title, _seconds(nets, data, kind), unit="map") as bar:
         for _, net in nets:
-            parts = []
-            size = chunk_of(net, data, 32)
-            for start in range(0, len(data), size):
-                parts.append(_look(net, *data.batch(start, size, device_of(net)), kind, target, seed))
-                bar.update(len(parts[-1]["asked"]))
+
+            def look(start: int, number: int, net: Net = net) -> dict[str, np.ndarray]:
+                part = _look(net, *data.batch(start, number, device_of(net)), kind, target, seed)
+                bar.update(number)
+                return part
+
+            parts = chunk_of(net, data, 32, MAPS["gradient"].compute).over(len(data), look)
             found.append({key: np.concatenate([part[key] for part in parts]) for key in parts[0]})
     looked = {key: np.stack([f[key] for f in found]) for key in found[0]}
     return Cam(
@@ -218,7 +221,7 @@ def _seconds(nets: Sequence[tuple[str, Net]], data: Examples, kind: str) -> floa
 
 def _pass(net: Net, data: Examples) -> float:
     """Seconds of a forward pass of one image."""
-    images = data.batch(0, chunk_of(net, data, 8), device_of(net))[0]
+    images = data.batch(0, 2, device_of(net))[0]
     with net.probing(), torch.no_grad():
         return timed(lambda: net(images).cpu()) / len(images)
 

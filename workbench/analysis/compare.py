@@ -9,6 +9,7 @@ a share. The accuracy of a run is the one of its protocol; nothing here takes a 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from scipy import stats
 
 from workbench import style
 from workbench.analysis.base import Result
-from workbench.analysis.groups import Group, differing, group, same_setting
+from workbench.analysis.groups import Group, differing, group, same_setting, settings_tried
 from workbench.config import RunConfig, UsageError
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ class Score:
     seconds_per_step: float
     memory_bytes: float
     test_images: int
+    hardware: str = ""
+    """What the times and bytes were measured on; empty if that is not known."""
+    beside: tuple[RunConfig, ...] = ()
+    """Settings of all runs, finished or not, in the folders that the compared runs lie in."""
 
 
 # R rows (methods), S runs
@@ -71,6 +76,8 @@ class Comparison(Result):
     seconds: np.ndarray
     """(R,) seconds a step; nan without a vanilla run of the same setting."""
     seconds_sd: np.ndarray
+    missing_cost: tuple[str, ...]
+    """Why there is no cost, where there is none."""
     memory: np.ndarray
     """(R,) peak bytes of a step."""
     memory_sd: np.ndarray
@@ -81,6 +88,11 @@ class Comparison(Result):
     """(R,) 95 % interval of the paired difference; nan for fewer than two pairs."""
     pairs: np.ndarray
     """(R,) seeds that the row and vanilla both have."""
+    tried: np.ndarray
+    """(R,) settings of the method on these data and this model that lie in the runs' folders, whatever became of them:
+    a method that was tuned more has had more luck."""
+    shown: np.ndarray
+    """(R,) how many of these settings have a row here."""
     run_row: np.ndarray
     """(S,) which row each run belongs to."""
     run_seed: np.ndarray
@@ -90,14 +102,23 @@ class Comparison(Result):
     def note(self) -> str:
         """What could not be compared, and why; empty if everything could."""
         lost = [r for r in range(len(self.label)) if np.isnan(self.seconds[r]) and np.isnan(self.memory[r])]
-        settings = dict.fromkeys(self.setting[r] for r in lost)
-        return "; ".join(f"no cost for {s}: no vanilla run of the same batch size and device" for s in settings)
+        known = [(self.setting[r], self.missing_cost[r]) for r in lost if self.missing_cost[r]]
+        return "; ".join(f"no cost for {setting}: {why}" for setting, why in dict.fromkeys(known))
+
+    def remarks(self) -> list[str]:
+        """What to know beside the numbers, a sentence a line: missing costs, settings tried, where to read on."""
+        rows = dict.fromkeys(zip(self.method, self.tried.tolist(), self.shown.tolist(), strict=True))
+        tried = [f"{style.label(m)}: {many} settings tried, {few} shown." for m, many, few in rows if many > few]
+        first = [f"{self.note[0].upper()}{self.note[1:]}."] if self.note else []
+        ranked = ["Which of these differences are more than luck: `workbench analyse ranking`."]
+        return [*first, *tried, *(ranked if len(self.label) > 1 else [])]
 
     def to_frame(self) -> pd.DataFrame:
         """One row a method; `name` is its label, the other columns are the fields of this class."""
         import pandas as pd
 
-        columns = [f.name for f in fields(self) if f.name not in ("label", "run_row", "run_seed", "run_accuracy")]
+        apart = ("label", "missing_cost", "run_row", "run_seed", "run_accuracy")
+        columns = [f.name for f in fields(self) if f.name not in apart]
         return pd.DataFrame({"name": list(self.label), **{c: list(getattr(self, c)) for c in columns}})
 
     @property
@@ -131,6 +152,8 @@ def compare(scores: Sequence[Score]) -> Comparison:
     row would hold one seed twice.
     """
     groups = group(scores)
+    here = [s.config for s in scores]
+    beside = [*here, *{id(c): c for s in scores for c in s.beside}.values()]
     rows = [_row(g, _vanilla(g, groups)) for g in groups]
     of_runs = [(row, s.config.seed, s.accuracy) for row, g in enumerate(groups) for s in g.items]
     run_row, run_seed, run_accuracy = (np.array(column) for column in zip(*of_runs, strict=True))
@@ -139,6 +162,9 @@ def compare(scores: Sequence[Score]) -> Comparison:
         method=tuple(g.method for g in groups),
         setting=tuple(g.setting for g in groups),
         protocol=tuple(g.protocol for g in groups),
+        tried=np.array([settings_tried(g, beside) for g in groups]),
+        shown=np.array([settings_tried(g, here) for g in groups]),
+        missing_cost=tuple(_missing_cost(g, _vanilla(g, groups)) for g in groups),
         **{key: np.array([row[key] for row in rows]) for key in rows[0]},
         run_row=run_row,
         run_seed=run_seed,
@@ -204,11 +230,27 @@ def _values(g: Group[Score], key: str) -> np.ndarray:
 
 
 def _multiple(g: Group[Score], vanilla: Group[Score] | None, key: str) -> tuple[float, float]:
-    """(mean, standard deviation over seeds) of a cost, in means of vanilla; nan where there is nothing to divide by."""
-    if vanilla is None or COSTLY & set(differing([g.config, vanilla.config])):
+    """(mean, standard deviation over seeds) of a cost, in means of vanilla on the same hardware; nan where there is
+    nothing to divide by."""
+    if vanilla is None or _missing_cost(g, vanilla):
         return np.nan, np.nan
-    unit = _values(vanilla, key).mean()
-    return mean_interval(_values(g, key) / unit if unit > 0 else np.full(len(g.items), np.nan))[:2]
+    measured: dict[str, list[float]] = defaultdict(list)
+    for s in vanilla.items:
+        measured[s.hardware].append(getattr(s, key))
+    units = {hardware: float(np.mean(values)) for hardware, values in measured.items()}
+    found = [getattr(s, key) / units[s.hardware] for s in g.items if units.get(s.hardware, 0) > 0]
+    return mean_interval(np.array(found or [np.nan], np.float64))[:2]
+
+
+def _missing_cost(g: Group[Score], vanilla: Group[Score] | None) -> str:
+    """Why a cost can't be given in units of vanilla's; empty where it can."""
+    if vanilla is None or COSTLY & set(differing([g.config, vanilla.config])):
+        return "no vanilla run of the same batch size and device"
+    own, theirs = ({s.hardware for s in side.items} for side in (g, vanilla))
+    if own & theirs:
+        return ""
+    named = [" and ".join(sorted(side - {""})) or "hardware that is not known" for side in (own, theirs)]
+    return f"{g.label} was measured on {named[0]}, vanilla on {named[1]}"
 
 
 def _difference(g: Group[Score], vanilla: Group[Score] | None) -> dict[str, float]:

@@ -7,7 +7,9 @@ PyTorch's counter has them, for the whole batch; what is done element by element
 as its two matrix products: PyTorch's counter takes the fused kernels of a CPU for nothing, so they are off while it
 counts. Time is the median of the steps after one that warms up, those of the method and of plain training by turns.
 Memory is what lives all the time (weights, buffers, the batch) plus the highest rise within a step, gradients included
-and optimiser state left out. FLOPs, memory and parameters are the same in every call; times are of this machine.
+and optimiser state left out. Everything is measured in float32 unless `precision` asks for autocast: give the one that
+the training used, which the analysis of a run can't know. FLOPs, memory and parameters are the same in every call;
+times are of this machine.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -26,8 +28,9 @@ from torch.utils.flop_counter import flop_registry
 
 from workbench import style
 from workbench.analysis.base import Result
+from workbench.analysis.chunks import enough_memory
 from workbench.analysis.inputs import Data, check_fit, device_of, examples, progress, same_numbers, timed
-from workbench.config import UsageError, shown
+from workbench.config import UsageError, choose, shown
 from workbench.draw import Draw
 from workbench.methods import METHODS, Method, build
 from workbench.models import Net
@@ -36,6 +39,9 @@ from workbench.train.memory import peak_of, tensor_bytes
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class Cost(Result):
     backbone: str
     device: str
     """Its type, such as cpu or cuda."""
+    precision: str
+    """Of the forward passes: fp32, or bf16 or fp16 by autocast."""
     batch_size: int
     image_size: int
     """Pixels along the height."""
@@ -132,31 +140,35 @@ def cost(
     *,
     batch_size: int = 32,
     steps: int = 5,
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
     seed: int = 0,
     name: str = "",
 ) -> Cost:
     """What one training step of the method costs on this net, and what one without it does.
 
-    batch_size: images of a step; where the data has fewer, they are repeated. steps: how many are timed; 0: none. Both
-    net and method are copied, and left as found: on the copies, which train at no learning rate, everything is
-    measured where the net is.
+    batch_size: images of a step; where the data has fewer, they are repeated. steps: how many are timed; 0: none.
+    precision: fp32, or autocast of mixing and forward passes as in training with bf16 or fp16. Both net and method are
+    copied, and left as found: on the copies, which train at no learning rate, everything is measured where the net is.
+    RunFailed where a step does not fit in memory.
     """
     for what, number, least in (("batch_size", batch_size, 1), ("steps", steps, 0)):
         if not isinstance(number, int) or isinstance(number, bool) or number < least:
             raise UsageError(f"{what} must be a whole number from {least}, got {shown(number)}")
+    choose(DTYPES, precision, "precision")
     chosen = examples(data, batch_size, seed)
     check_fit(net, chosen)
     device = device_of(net)
-    rows = torch.arange(batch_size) % len(chosen)
-    x, y = (part[rows.to(device)] for part in chosen.batch(0, len(chosen), device))
-    with same_numbers(seed):
-        mixing, plain = (_Step.of(m, net, x, y, seed) for m in (method, build("vanilla")))
+    with enough_memory(f"a step of {batch_size} images; take a smaller batch_size"), same_numbers(seed):
+        rows = torch.arange(batch_size, device=device) % len(chosen)
+        x, y = (part[rows] for part in chosen.batch(0, len(chosen), device))
+        mixing, plain = (_Step.of(m, net, x, y, seed, precision) for m in (method, build("vanilla")))
         seconds, plain_seconds = _times(mixing, plain, steps, f"cost of {_key(method)}")
         return Cost(
             name=name,
             method=_key(method),
             backbone=net.name,
             device=device.type,
+            precision=precision,
             batch_size=batch_size,
             image_size=x.shape[2],
             net_parameters=_parameters(mixing.net),
@@ -179,19 +191,27 @@ class _Step(NamedTuple):
     x: Tensor
     y: Tensor
     seed: int
+    precision: str
 
     @classmethod
-    def of(cls, method: Method, net: Net, x: Tensor, y: Tensor, seed: int) -> _Step:
+    def of(cls, method: Method, net: Net, x: Tensor, y: Tensor, seed: int, precision: str) -> _Step:
         """On copies in training mode, whose weights all learn."""
         method, net = copy.deepcopy((method, net))
-        return cls(method.to(x.device).train(), net.train().requires_grad_(), x, y, seed)
+        return cls(method.to(x.device).train(), net.train().requires_grad_(), x, y, seed, precision)
+
+    def autocast(self) -> torch.autocast:
+        dtype = DTYPES[self.precision]
+        return torch.autocast(self.x.device.type, dtype, enabled=dtype != torch.float32)
 
     def run(self) -> None:
         for parameter in (*self.net.parameters(), *self.method.parameters()):
             parameter.grad = None
-        mixed = self.method.mix(self.x, self.y, self.net, Draw(self.seed))
+        with self.autocast():
+            mixed = self.method.mix(self.x, self.y, self.net, Draw(self.seed))
         for build_loss in self.method.losses(mixed, self.y, self.net):
-            build_loss().backward()
+            with self.autocast():
+                loss = build_loss()
+            loss.backward()
         self.method.after_step(self.net, 0.5)
 
 

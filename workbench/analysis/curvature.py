@@ -9,9 +9,11 @@ the loss does not reach; and draws vectors in float32 alone. It is therefore giv
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,7 +21,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from workbench.analysis.inputs import Examples, chunk_of, device_of, same_numbers, timed
+from workbench.analysis.chunks import chunk_of, ran_out
+from workbench.analysis.inputs import Examples, device_of, same_numbers
 from workbench.models import Net
 
 CHUNK = 128
@@ -39,44 +42,68 @@ class Curvature:
     def __init__(self, net: Net, data: Examples) -> None:
         self.net, self.data = net, data
         self.weights = list(net.parameters())
-        self.size = chunk_of(net, data, most=CHUNK)
-        first: list[tuple[Tensor, ...]] = []
-        seconds = timed(lambda: first.append(self._gradient(0)))
-        chunks = -(-len(data) // self.size)
-        self._kept = first[0] if chunks == 1 else None
-        self.seconds = seconds * (2 if chunks == 1 else 3 * chunks)
+        self.chunk = chunk_of(net, data, CHUNK, _product)
+        begun = time.perf_counter()
+        number, first = self.chunk.fitting(len(data), partial(self._gradient, 0))
+        seconds, whole = time.perf_counter() - begun, number == len(data)
+        self._kept = first if whole else None
+        self.seconds = seconds * (2 if whole else 3 * len(data) / number)
         """What a product will take, about: twice its gradient, and that too where it is not kept."""
 
     def __len__(self) -> int:
         return sum(p.numel() for p in self.weights)
 
-    def _gradient(self, start: int) -> tuple[Tensor, ...]:
+    def _gradient(self, start: int, number: int) -> tuple[Tensor, ...]:
         """Of a chunk's part of the mean loss; can be differentiated again."""
-        images, labels = self.data.batch(start, self.size, device_of(self.net))
-        loss = F.cross_entropy(self.net(images), labels, reduction="sum") / len(self.data)
-        return torch.autograd.grad(loss, self.weights, create_graph=True, materialize_grads=True)
+        images, labels = self.data.batch(start, number, device_of(self.net))
+        return _slopes(self.net, images, labels, self.weights, len(self.data))
 
     def times(self, vector: Sequence[Tensor]) -> list[Tensor]:
         """The product with a vector in the shapes of the weights: the sum of the chunks' products."""
+        if self._kept is not None:
+            try:
+                return _second(self._kept, self.weights, vector, keep=True)
+            except RuntimeError as error:
+                if not ran_out(error):
+                    raise
+            self._kept, self.chunk.size = None, max(1, len(self.data) // 2)
         total = [torch.zeros_like(p) for p in self.weights]
-        for start in range(0, len(self.data), self.size):
-            gradient = self._gradient(start) if self._kept is None else self._kept
-            torch._foreach_add_(total, self._second(gradient, vector))
-        return total
 
-    def _second(self, gradient: Sequence[Tensor], vector: Sequence[Tensor]) -> list[Tensor]:
-        reached = [(g, v.to(g.dtype)) for g, v in zip(gradient, vector, strict=True) if g.requires_grad]
-        if not reached:
-            return [torch.zeros_like(p) for p in self.weights]
-        slopes, directions = zip(*reached, strict=True)
-        keep = self._kept is not None
-        return list(torch.autograd.grad(slopes, self.weights, directions, retain_graph=keep, materialize_grads=True))
+        def add(start: int, number: int) -> None:
+            torch._foreach_add_(total, _second(self._gradient(start, number), self.weights, vector))
+
+        self.chunk.over(len(self.data), add)
+        return total
 
     def flat(self, vector: Tensor) -> Tensor:
         """The product with a vector (n,)."""
         parts = vector.split([p.numel() for p in self.weights])
         shaped = [part.view_as(p) for part, p in zip(parts, self.weights, strict=True)]
         return torch.cat([image.reshape(-1) for image in self.times(shaped)])
+
+
+def _slopes(net: Net, images: Tensor, labels: Tensor, weights: Sequence[Tensor], number: int) -> tuple[Tensor, ...]:
+    """Gradient of the images' losses, divided by `number`, by the weights; can be differentiated again."""
+    loss = F.cross_entropy(net(images), labels, reduction="sum") / number
+    return torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True)
+
+
+def _second(
+    gradient: Sequence[Tensor], weights: Sequence[Tensor], vector: Sequence[Tensor], keep: bool = False
+) -> list[Tensor]:
+    """Derivative of the gradient along a vector; `keep` its graph for the next."""
+    reached = [(g, v.to(g.dtype)) for g, v in zip(gradient, vector, strict=True) if g.requires_grad]
+    if not reached:
+        return [torch.zeros_like(p) for p in weights]
+    slopes, directions = zip(*reached, strict=True)
+    return list(torch.autograd.grad(slopes, weights, directions, retain_graph=keep, materialize_grads=True))
+
+
+def _product(net: Net, images: Tensor, labels: Tensor) -> object:
+    """What a chunk is used for, to see the memory that it takes."""
+    with differentiable(net):
+        weights = list(net.parameters())
+        return _second(_slopes(net, images, labels, weights, len(labels)), weights, weights)
 
 
 @contextmanager

@@ -13,9 +13,10 @@ R nets, N images, L places (a net's features, or one of its depths).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,8 @@ from torch import Tensor
 
 from workbench.analysis import geometry
 from workbench.analysis.base import Result
-from workbench.analysis.inputs import Data, Examples, chunk_of, device_of, examples, progress
+from workbench.analysis.chunks import chunk_of
+from workbench.analysis.inputs import Data, Examples, device_of, examples, progress, timed
 from workbench.analysis.side_by_side import check_nets
 from workbench.config import UsageError, choose, shown
 from workbench.models import Net
@@ -33,6 +35,7 @@ from workbench.models import Net
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from tqdm import tqdm
 
 CELLS = 4
 """Cells along a side to which the maps inside a net are averaged for CKA: coarse places stay, memory is small."""
@@ -130,6 +133,11 @@ class Embedding(Result):
 
         return height(self)
 
+    def figures(self) -> Mapping[str, Callable[[], Axes]]:
+        """The other view; the matrix of CKA where it has more than one place."""
+        other = "cka" if self.view == "map" else "map"
+        return {other: replace(self, view=other).plot} if other == "map" or len(self.place_runs) > 1 else {}
+
     def draw(self, ax: Axes) -> None:
         """The map, one panel a net and one colour a class, or the matrix of CKA; see `view`."""
         from workbench.analysis.embedding_plot import matrix, panels
@@ -158,10 +166,13 @@ def embedding(
         raise UsageError(f"perplexity must be a number from 1, got {shown(perplexity)}")
     data = examples(data, images, seed)
     check_nets(nets, data)
-    read = _read(nets, data, layers)
-    clouds = [found[FEATURES] for found in read]
-    labels = data.labels.numpy()
-    position, used, divergence = lay_out(np.concatenate(geometry.shared_frame(clouds)), perplexity, seed)
+    labels, points = data.labels.numpy(), len(nets) * len(data)
+    with progress(2 * points, "embedding", _seconds(nets, data), unit="image") as bar:
+        read = _read(nets, data, layers, bar)
+        clouds = [found[FEATURES] for found in read]
+        bar.set_description("embedding: t-SNE")
+        position, used, divergence = lay_out(np.concatenate(geometry.shared_frame(clouds)), perplexity, seed)
+        bar.update(points)
     places = [(run, place) for (run, _), found in zip(nets, read, strict=True) for place in found]
     return Embedding(
         name=name,
@@ -200,17 +211,27 @@ def lay_out(points: np.ndarray, perplexity: float, seed: int) -> tuple[np.ndarra
     return tsne.fit_transform(points.astype(np.float32)), used, float(tsne.kl_divergence_)
 
 
-def _read(nets: Sequence[tuple[str, Net]], data: Examples, layers: bool) -> list[dict[str, np.ndarray]]:
+def _seconds(nets: Sequence[tuple[str, Net]], data: Examples) -> float:
+    """About how long features and t-SNE will take, from a pass of a few images."""
+    passes = 0.0
+    for _, net in nets:
+        images = data.batch(0, 8, device_of(net))[0]
+        passes += timed(partial(_places, net, images, False)) / len(images)
+    return len(data) * (passes + SECONDS_PER_POINT * len(nets))
+
+
+def _read(nets: Sequence[tuple[str, Net]], data: Examples, layers: bool, bar: tqdm) -> list[dict[str, np.ndarray]]:
     """Place -> (N, D) float32 features, for each net; the penultimate features come last."""
-    seconds = SECONDS_PER_POINT * len(nets) * len(data)
     found = []
-    with progress(len(nets) * len(data), "embedding", seconds, unit="image") as bar:
-        for _, net in nets:
-            parts = []
-            for images, _labels in data.batches(chunk_of(net, data), device_of(net)):
-                parts.append(_places(net, images, layers))
-                bar.update(len(images))
-            found.append({place: np.concatenate([part[place] for part in parts]) for place in parts[0]})
+    for _, net in nets:
+
+        def read(start: int, number: int, net: Net = net) -> dict[str, np.ndarray]:
+            part = _places(net, data.batch(start, number, device_of(net))[0], layers)
+            bar.update(number)
+            return part
+
+        parts = chunk_of(net, data).over(len(data), read)
+        found.append({place: np.concatenate([part[place] for part in parts]) for place in parts[0]})
     return found
 
 

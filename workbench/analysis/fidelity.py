@@ -25,7 +25,8 @@ import numpy as np
 
 from workbench import style
 from workbench.analysis.base import Result
-from workbench.analysis.inputs import Data, Examples, check_fit, chunk_of, device_of, examples, progress
+from workbench.analysis.chunks import block_of
+from workbench.analysis.inputs import Data, Examples, check_fit, device_of, examples, progress
 from workbench.analysis.visibility import seen
 from workbench.config import UsageError, check_fields, shown
 from workbench.draw import Draw
@@ -299,7 +300,7 @@ def _with_alpha(method: Method, alpha: float) -> Method:
 
 def _batches(data: Examples, net: Net | None, draws: int, seed: int) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
     """((draw, batch), rows): in each draw every image once, in batches of about one size, put together by chance."""
-    size = min(BATCH, len(data)) if net is None else chunk_of(net, data, BATCH)
+    size = BATCH if net is None else block_of(data, BATCH)
     for draw in range(draws):
         order = Draw(seed, draw, stream="fidelity order").rng.permutation(len(data))
         for i, rows in enumerate(np.array_split(order, -(-len(data) // size))):

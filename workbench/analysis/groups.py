@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -14,7 +14,7 @@ from workbench.config import RunConfig, UsageError, to_dict
 
 SETTING = ("data", "size", "model", "model_args", "pretrained", "epochs", "score")
 """Runs that differ in one of these answer different questions: they never stand in one table."""
-PASSING = ("seed", "workers")
+PASSING = ("seed", "workers", "keep_weights")
 """Settings that may differ between runs of one group."""
 PROTOCOLS: Mapping[str, str] = {
     "median_last10": "median of the last ten epochs",
@@ -86,6 +86,13 @@ def one_setting(groups: Sequence[Group], what: str) -> Group:
 def same_setting(a: RunConfig, b: RunConfig) -> bool:
     """Whether two runs may stand in one table."""
     return all(getattr(a, key) == getattr(b, key) for key in SETTING)
+
+
+def settings_tried(g: Group, known: Iterable[RunConfig]) -> int:
+    """In how many settings the group's method was run on its data with its model, of those that are known; seeds make
+    no setting of their own."""
+    same = [c for c in known if all(getattr(c, key) == getattr(g.config, key) for key in ("method", "data", "model"))]
+    return len({_same(c) for c in same})
 
 
 def differing(configs: Sequence[RunConfig]) -> list[str]:

@@ -128,12 +128,6 @@ def check_fit(net: Net, data: Examples) -> None:
         raise UsageError(f"{net.name} gives logits that are nan or infinite; its weights are broken")
 
 
-def chunk_of(net: Net, data: Examples, most: int = 256) -> int:
-    """Images at a time that an analysis with gradients can afford: fewer where images are large."""
-    pixels = data.images.shape[2] * data.images.shape[3]
-    return max(1, min(most, len(data), 256 * 64 * 64 // pixels))
-
-
 def progress(total: int, what: str, seconds: float | None = None, unit: str = "pass") -> tqdm:
     """A progress bar; before work that is estimated to take more than ten seconds, a line that says how long."""
     if seconds is not None and seconds > ESTIMATE_FROM:

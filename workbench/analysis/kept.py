@@ -33,13 +33,18 @@ class Kept:
         self._written = time.monotonic()
         if self.path and not self.path.parent.is_dir():
             raise UsageError(f"there is no folder {self.path.parent} to keep partial results in; make it first")
+        if self.path and self.path.is_dir():
+            raise UsageError(f"partial results are kept in a file, {self.path} is a folder; name a file in it")
         if self.path and self.path.is_file():
             self._read(self.path)
 
     def _read(self, path: Path) -> None:
         from workbench.runs.folder import read_arrays
 
-        stored = read_arrays(path)
+        try:
+            stored = read_arrays(path)
+        except UsageError:
+            raise UsageError(f"{path} keeps no partial results; delete it, or name another file for keep") from None
         if str(stored.get("owner", "")) != self.owner:
             raise UsageError(f"{path} keeps other work (other nets, images or options); delete it or name another file")
         self.done = stored["done"]

@@ -16,6 +16,7 @@ arXiv:1803.05407.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -27,9 +28,12 @@ import numpy as np
 from workbench import style
 from workbench.analysis import contours
 from workbench.analysis.base import Result
-from workbench.analysis.inputs import Data, Examples, check_fit, examples, progress, timed
+from workbench.analysis.chunks import Chunk, chunk_of
+from workbench.analysis.inputs import Data, Examples, check_fit, examples, progress
 from workbench.analysis.kept import Kept, owner_of
 from workbench.analysis.slices import (
+    CHUNK,
+    MOST_POINTS,
     Move,
     coarse_to_fine,
     loss_and_accuracy,
@@ -128,6 +132,10 @@ class Landscape(Result):
         """Lines over a, or the contours of the plane with the net as a mark."""
         drawn = {"line": self._lines, "interpolation": self._between, "plane": self._plane}
         drawn[self.way](ax)
+
+    def figures(self) -> Mapping[str, Callable[[], Any]]:
+        """A plane's surface."""
+        return {"surface": self.surface} if self.way == "plane" else {}
 
     def surface(self) -> Any:
         """The plane as a surface over it, in a figure of its own; returns its three-dimensional axes. UsageError for
@@ -262,7 +270,8 @@ WAYS: Mapping[str, Way] = {
     "plane": Way(1, 1, "one net", planar=True),
     "interpolation": Way(2, 2, "two nets"),
 }
-STATISTICS: Mapping[str, Callable[[Net, Examples], None]] = {
+Statistics = Callable[[Net, Examples], None]
+STATISTICS: Mapping[str, Statistics] = {
     "running": lambda net, data: None,
     "recomputed": recompute_statistics,
 }
@@ -273,8 +282,9 @@ def _axes(way: Way, nets: int, points: int, span: float) -> tuple[np.ndarray, np
     """Points along a and along b; UsageError for options that make none."""
     if not way.fewest <= nets <= way.most:
         raise UsageError(f"this way of a landscape takes {way.asked}, got {nets}; name other runs or another way")
-    if not isinstance(points, int) or points < 3 or (way.fewest == 1 and points % 2 == 0):
-        raise UsageError(f"points must be {'' if way.fewest > 1 else 'odd and '}at least 3, got {shown(points)}")
+    if not isinstance(points, int) or not 3 <= points <= MOST_POINTS or (way.fewest == 1 and points % 2 == 0):
+        odd = "" if way.fewest > 1 else "odd and "
+        raise UsageError(f"points must be {odd}from 3 to {MOST_POINTS}, got {shown(points)}")
     if not isinstance(span, (int, float)) or not 0 < span < np.inf:
         raise UsageError(f"span must be above 0, got {shown(span)}")
     half = points // 2
@@ -298,19 +308,23 @@ def _fill(kept: Kept, slices: Sequence[Slice], data: Examples, a: np.ndarray, b:
         points = [point for point in coarse_to_fine(len(a), len(b)) if not kept.done[(row, *point)]]
         if not points:
             continue
-        here = on_device(data, net)
-
-        def evaluate(i: int, j: int, move: Move, net: Net = net, here: Examples = here, row: int = row) -> None:
-            move(float(a[i]), float(b[j]))
-            STATISTICS[batch_norm](net, here)
-            loss, accuracy = loss_and_accuracy(net, here)
-            kept.put((row, i, j), loss=loss, accuracy=accuracy)
-
+        here, statistics = on_device(data, net), STATISTICS[batch_norm]
+        measured = partial(_measured, net, here, statistics, chunk_of(net, here, most=CHUNK))
         with slicing() as move:
             for i, j in points:
-                seconds = timed(partial(evaluate, i, j, move))
+                began = time.perf_counter()
+                move(float(a[i]), float(b[j]))
+                loss, accuracy = measured()
+                kept.put((row, i, j), loss=loss, accuracy=accuracy)
+                seconds = time.perf_counter() - began
                 if bar is None:
                     bar = progress(left, "landscape", seconds * (left - 1), unit="point")
                 bar.update()
     if bar is not None:
         bar.close()
+
+
+def _measured(net: Net, data: Examples, statistics: Statistics, chunk: Chunk) -> tuple[float, float]:
+    """Loss and accuracy of the net where it is."""
+    statistics(net, data)
+    return loss_and_accuracy(net, data, chunk)

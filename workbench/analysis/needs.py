@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.analysis.base import StoredRun
-from workbench.config import UsageError
+from workbench.config import RunConfig, UsageError, load_config
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from workbench.data import ImageSet
     from workbench.methods import Method
     from workbench.models import Net
@@ -44,6 +48,12 @@ def _method(run: Run) -> tuple[Method, Net, ImageSet]:
     return run.method().to(net.mean.device), net, _test_images(run)
 
 
+def _trajectory(run: Run) -> tuple[dict[int, dict[str, Tensor]], Net, ImageSet]:
+    """The net's state by epoch, the finished net, and the test images."""
+    epochs, states = run.trajectory()
+    return dict(zip(epochs, states, strict=True)), _on_device(run.net()), _test_images(run)
+
+
 def nets(runs: Sequence[Any]) -> tuple[list[tuple[str, Net]], ImageSet]:
     """The nets of several runs by name, and the test images that all of them were tested on."""
     settings = {(run.config.data, run.config.size) for run in runs}
@@ -71,7 +81,32 @@ NEEDS: Mapping[str, Need] = {
     "predictions": Need(predictions, "predictions.npz"),
     "net": Need(_net, WEIGHTS),
     "method": Need(_method, WEIGHTS),
+    "trajectory": Need(_trajectory, WEIGHTS),
 }
+
+
+def hardware(run: StoredRun) -> str:
+    """What a run's times and bytes were measured on, from its folder: the GPU, or the processor and its threads, and
+    the number of processes; empty where that is not known."""
+    try:
+        about = json.loads((Path(run.path) / "environment.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # a run from elsewhere, or one that was cut off while it began
+        return ""
+    on_gpu = str(run.result.get("device", "")).startswith("cuda") and about.get("gpu")
+    name = about["gpu"][0] if on_gpu else f"{about.get('cpu', 'a CPU')}, {about.get('threads', '?')} threads"
+    processes = about.get("processes", 1)
+    return f"{processes} x {name}" if processes > 1 else str(name)
+
+
+def settings_beside(runs: Sequence[StoredRun]) -> tuple[RunConfig, ...]:
+    """Settings of all runs, finished or not, in the folders that these runs lie in, and one folder further down."""
+    roots = {Path(run.path).resolve().parent for run in runs}
+    places = {path for root in roots for depth in ("*", "*/*") for path in root.glob(f"{depth}/config.yaml")}
+    found = []
+    for place in sorted(places):
+        with suppress(UsageError):  # a file of this name that is none of a run
+            found.append(load_config(place))
+    return tuple(found)
 
 
 def source(run: StoredRun, name: str, file: str) -> Path:

@@ -10,7 +10,6 @@ probability of improvement, Agarwal et al., arXiv:2108.13264; two-way bootstrap,
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ import numpy as np
 from scipy import stats
 
 from workbench.analysis.base import Result
-from workbench.analysis.groups import group, one_setting
+from workbench.analysis.groups import group, one_setting, settings_tried
 from workbench.config import RunConfig, UsageError, shown
 
 if TYPE_CHECKING:
@@ -41,6 +40,8 @@ class Outcome:
     config: RunConfig
     right: np.ndarray
     """(N,) bool, test image by test image."""
+    beside: tuple[RunConfig, ...] = ()
+    """Settings of all runs, finished or not, in the folders that the ranked runs lie in."""
 
 
 # R methods, S seeds that all of them have
@@ -55,7 +56,8 @@ class Ranking(Result):
     """(S,) the seeds that count: those that every method has."""
     images: int
     tried: np.ndarray
-    """(R,) in how many settings the method was run: a method that was tuned more has had more luck."""
+    """(R,) settings of the method on these data and this model that lie in the runs' folders, whatever became of them:
+    a method that was tuned more has had more luck."""
     accuracy: np.ndarray
     """(R,) mean over seeds."""
     accuracy_low: np.ndarray
@@ -137,6 +139,7 @@ class Ranking(Result):
                 "p_to_one_above": np.where(rows > 0, self.holm[above, rows], np.nan),
                 "more_seeds": needed,
                 "settings_tried": self.tried,
+                "settings_shown": [self.method.count(method) for method in self.method],
             }
         )
 
@@ -160,6 +163,8 @@ def ranking(outcomes: Sequence[Outcome], *, draws: int = 2000, seed: int = 0, na
     """
     if not isinstance(draws, int) or isinstance(draws, bool) or draws < 1:
         raise UsageError(f"draws must be a whole number from 1, got {shown(draws)}")
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise UsageError(f"seed must be a whole number from 0, got {shown(seed)}")
     groups = group(outcomes)
     setting = one_setting(groups, "ranking").setting
     seeds = sorted(set.intersection(*(set(g.seeds) for g in groups)))
@@ -173,7 +178,8 @@ def ranking(outcomes: Sequence[Outcome], *, draws: int = 2000, seed: int = 0, na
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     between = means[:, :, None] - means[:, None]
     difference_low, difference_high = np.quantile(between, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    tried = Counter(g.method for g in groups)
+    here = [o.config for o in outcomes]
+    beside = [*here, *{id(c): c for o in outcomes for c in o.beside}.values()]
     mean_rank, friedman, critical = ranks(accuracy)
     return Ranking(
         label=tuple(g.label for g in groups),
@@ -181,7 +187,7 @@ def ranking(outcomes: Sequence[Outcome], *, draws: int = 2000, seed: int = 0, na
         setting=setting,
         seeds=np.array(seeds),
         images=right.shape[2],
-        tried=np.array([tried[g.method] for g in groups]),
+        tried=np.array([settings_tried(g, beside) for g in groups]),
         accuracy=accuracy.mean(1),
         accuracy_low=low,
         accuracy_high=high,

@@ -15,13 +15,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from workbench.analysis.inputs import Examples, chunk_of, device_of
+from workbench.analysis.chunks import Chunk, block_of, chunk_of
+from workbench.analysis.inputs import Examples, device_of
 from workbench.config import UsageError
 from workbench.draw import Draw
 from workbench.models import Net
 
 CHUNK = 512
 """Images evaluated at a time, at most."""
+
+MOST_POINTS = 1001
+"""Along an axis of a slice: a plane of more would fill the memory, and take weeks."""
 
 Direction: TypeAlias = dict[str, Tensor]
 """Name of a parameter -> its part of the direction, on the net's device; parameters that are missing stand still."""
@@ -107,20 +111,28 @@ def on_device(data: Examples, net: Net) -> Examples:
     return Examples(data.images.to(device_of(net)), data.labels.to(device_of(net)))
 
 
-def loss_and_accuracy(net: Net, data: Examples) -> tuple[float, float]:
-    """Mean cross-entropy in nats, summed in float64, and share of right answers, in the mode that the net is in."""
-    total = torch.zeros(2, dtype=torch.float64, device=device_of(net))
+def loss_and_accuracy(net: Net, data: Examples, chunk: Chunk | None = None) -> tuple[float, float]:
+    """Mean cross-entropy in nats, summed in float64, and share of right answers, in the mode that the net is in.
+
+    `chunk` is for whoever asks often: without one, what fits in memory is found out anew.
+    """
+
+    def sums(start: int, number: int) -> Tensor:
+        images, labels = data.batch(start, number, device_of(net))
+        logits = net(images)
+        right = (logits.argmax(1) == labels).sum()
+        return torch.stack([F.cross_entropy(logits.double(), labels, reduction="sum"), right.double()])
+
+    chunk = chunk or chunk_of(net, data, most=CHUNK)
     with torch.no_grad():
-        for images, labels in data.batches(chunk_of(net, data, most=CHUNK), device_of(net)):
-            logits = net(images)
-            total[0] += F.cross_entropy(logits.double(), labels, reduction="sum")
-            total[1] += (logits.argmax(1) == labels).sum()
+        total = torch.stack(chunk.over(len(data), sums)).sum(0)
     loss, accuracy = (total / len(data)).tolist()
     return loss, accuracy
 
 
 def recompute_statistics(net: Net, data: Examples) -> None:
-    """Set the running statistics of batch norm to the means over the examples, in batches of about one size.
+    """Set the running statistics of batch norm to the means over the examples, in batches of about one size, which
+    follows from the images alone and not from the memory that is free.
 
     For a net in evaluation mode whose buffers may be written to; the momentum is put back. UsageError for a single
     value a channel, which has no variance.
@@ -134,7 +146,7 @@ def recompute_statistics(net: Net, data: Examples) -> None:
             norm.reset_running_stats()
             norm.momentum = None  # a cumulative mean over the batches
             norm.train()
-        for rows in torch.arange(len(data)).tensor_split(-(-len(data) // chunk_of(net, data, most=CHUNK))):
+        for rows in torch.arange(len(data)).tensor_split(-(-len(data) // block_of(data, most=CHUNK))):
             net(data.batch(int(rows[0]), len(rows), device_of(net))[0])
     except ValueError as error:  # of PyTorch: "Expected more than 1 value per channel when training"
         raise UsageError(f"batch norm can't be recomputed on {len(data)} images; take more ({error})") from error

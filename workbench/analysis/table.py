@@ -81,6 +81,12 @@ ANALYSES: Mapping[str, Analysis] = {
         "the loss around nets along one random direction or a plane, and on the line between two of them",
         needs="nets",
     ),
+    "trajectory": Analysis(
+        "trajectory",
+        "Trajectory",
+        "the way of training through the weights, on the plane that shows most of it (runs with keep_weights)",
+        needs="trajectory",
+    ),
     "cam": Analysis(
         "cam",
         "Cam",

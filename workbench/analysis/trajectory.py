@@ -1,7 +1,7 @@
 """The way that training took through the weights, seen on the plane that shows most of it.
 
-A function on state dicts, one an epoch or so, the last one being the end of training; a run's folder keeps no more than
-the newest. The plane goes through the last state; its directions are the principal directions of the differences to
+From state dicts, one an epoch or so, the last one being the end of training; a run keeps them if its `keep_weights`
+says so. The plane goes through the last state; its directions are the principal directions of the differences to
 it, all learned weights counting, unscaled. Source: Li et al., arXiv:1712.09913, section 7.
 """
 
@@ -18,9 +18,18 @@ from torch import Tensor
 from workbench import style
 from workbench.analysis import contours
 from workbench.analysis.base import Result
-from workbench.analysis.inputs import Data, check_fit, device_of, examples, progress, timed
-from workbench.analysis.slices import Direction, coarse_to_fine, loss_and_accuracy, moved_along, on_device
-from workbench.config import UsageError
+from workbench.analysis.chunks import chunk_of
+from workbench.analysis.inputs import Data, Examples, check_fit, device_of, examples, progress, timed
+from workbench.analysis.slices import (
+    CHUNK,
+    MOST_POINTS,
+    Direction,
+    coarse_to_fine,
+    loss_and_accuracy,
+    moved_along,
+    on_device,
+)
+from workbench.config import UsageError, shown
 from workbench.models import Net
 
 if TYPE_CHECKING:
@@ -30,7 +39,8 @@ if TYPE_CHECKING:
 MARGIN = 0.25
 """Of the plane around the path, in lengths of the path's longer side."""
 
-States = Sequence[Mapping[str, Tensor]]
+States = Mapping[int, Mapping[str, Tensor]]
+"""Epoch -> state dict, by rising epoch."""
 
 
 # T states, P and Q points of the plane
@@ -39,6 +49,8 @@ class Trajectory(Result):
     """The path on its plane, and the loss there if it was asked for."""
 
     name: str
+    epochs: np.ndarray
+    """(T,) after how many each state was taken; 0 is before training."""
     path: np.ndarray
     """(T, 2) along the first and second direction, as lengths in the space of the weights; the last is (0, 0)."""
     shares: np.ndarray
@@ -53,17 +65,34 @@ class Trajectory(Result):
     """The loss is their mean; 0 without a net."""
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a state (quantity "path", its number as step) and a point of the plane ("loss"): name, quantity,
-        step, a, b, loss."""
+        """One row a state (quantity "path") and a point of the plane ("loss", epoch -1): name, quantity, epoch, a, b,
+        loss."""
         import pandas as pd
 
-        path = pd.DataFrame({"quantity": "path", "step": np.arange(len(self.path)), "loss": np.nan})
+        path = pd.DataFrame({"quantity": "path", "epoch": self.epochs, "loss": np.nan})
         first, second = np.meshgrid(self.a, self.b, indexing="ij")
-        plane = pd.DataFrame({"quantity": "loss", "step": -1, "loss": self.loss.ravel()}, index=range(self.loss.size))
+        plane = pd.DataFrame({"quantity": "loss", "epoch": -1, "loss": self.loss.ravel()}, index=range(self.loss.size))
         path[["a", "b"]], plane[["a", "b"]] = self.path, np.stack([first.ravel(), second.ravel()], 1)
         frame = pd.concat([path, plane] if len(plane) else [path], ignore_index=True)
         frame.insert(0, "name", self.name)
-        return frame[["name", "quantity", "step", "a", "b", "loss"]]
+        return frame[["name", "quantity", "epoch", "a", "b", "loss"]]
+
+    def summary(self) -> pd.DataFrame:
+        """One row: epochs seen, length of the way along the plane, how far apart its ends are, the lowest loss on the
+        plane, and what both directions show."""
+        import pandas as pd
+
+        steps = np.linalg.norm(np.diff(self.path, axis=0), axis=1)
+        numbers = {
+            "states": len(self.epochs),
+            "length": steps.sum(),
+            "distance": np.linalg.norm(self.path[0] - self.path[-1]),
+            "first_share": self.shares[0],
+            "second_share": self.shares[1],
+            "lowest_loss": self.loss.min() if self.loss.size else np.nan,
+            "images": self.images,
+        }
+        return pd.DataFrame([{"name": self.name, **numbers}])
 
     @property
     def height(self) -> float:
@@ -81,46 +110,62 @@ class Trajectory(Result):
         ax.plot(*self.path.T, color=color, marker="o", markersize=2)
         ax.plot(*self.path[0], color=color, marker="o", markersize=5, markerfacecolor="none", linestyle="")
         ax.plot(*self.path[-1], color=color, marker="o", markersize=5, linestyle="")
+        for epoch, place in ((self.epochs[0], self.path[0]), (self.epochs[-1], self.path[-1])):
+            ax.annotate(
+                f"epoch {epoch}", place, xytext=(0, 5), textcoords="offset points", ha="center", color=color,
+                fontsize=style.SMALLEST,
+            )  # fmt: skip
         names = [f"{which} direction ({share:.0%})" for which, share in zip(("first", "second"), self.shares)]  # noqa: B905
         ax.set(xlabel=names[0], ylabel=names[1], title=self.name, aspect="equal")
 
 
 def trajectory(
     states: States,
-    net: Net | None = None,
-    data: Data | None = None,
+    net: Net | None,
+    data: Data | None,
     *,
     images: int = 256,
     seed: int = 0,
     points: int = 15,
     name: str = "",
 ) -> Trajectory:
-    """The path of three or more state dicts of one net, in the order of training.
+    """The path of three or more state dicts of one net.
 
     With the net that the last of them is of, and data: the loss of `images` images over points x points of the plane,
     with the net's own batch norm statistics. UsageError for states that don't belong together.
     """
+    check_points(points)
+    here = None
+    if net is not None and data is not None:
+        here = examples(data, images, seed)
+        check_fit(net, here)
+    epochs = np.array(list(states), np.int64)
     path, shares, directions = principal(_rows(states))
-    if net is None or data is None:
+    if net is None or here is None:
         nothing = np.zeros(0)
-        return Trajectory(name, path, shares, nothing, nothing, np.zeros((0, 0)), 0)
-    data = examples(data, images, seed)
-    check_fit(net, data)
+        return Trajectory(name, epochs, path, shares, nothing, nothing, np.zeros((0, 0)), 0)
     a, b = _grid(path, points)
-    loss, here = np.full((points, points), np.nan), on_device(data, net)
-    with moved_along(net, [_named(direction, states[-1], net) for direction in directions]) as move:
+    parts = [_named(direction, states[epochs[-1]], net) for direction in directions]
+    loss = _loss_on(a, b, net, on_device(here, net), parts)
+    return Trajectory(name, epochs, path, shares, a, b, loss, len(here))
+
+
+def _loss_on(a: np.ndarray, b: np.ndarray, net: Net, data: Examples, directions: Sequence[Direction]) -> np.ndarray:
+    """(P, Q) loss of the net moved by all steps a and b along both directions."""
+    loss, chunk = np.full((len(a), len(b)), np.nan), chunk_of(net, data, most=CHUNK)
+    with moved_along(net, directions) as move:
 
         def evaluate(i: int, j: int) -> None:
             move(float(a[i]), float(b[j]))
-            loss[i, j] = loss_and_accuracy(net, here)[0]
+            loss[i, j] = loss_and_accuracy(net, data, chunk)[0]
 
-        first, *rest = coarse_to_fine(points, points)
+        first, *rest = coarse_to_fine(len(a), len(b))
         seconds = timed(lambda: evaluate(*first))
         with progress(len(rest), "trajectory", seconds * len(rest), unit="point") as bar:
             for place in rest:
                 evaluate(*place)
                 bar.update()
-    return Trajectory(name, path, shares, a, b, loss, len(data))
+    return loss
 
 
 def principal(rows: Tensor) -> tuple[np.ndarray, np.ndarray, Tensor]:
@@ -151,28 +196,33 @@ def _rows(states: States) -> Tensor:
     """(T, n) float64 on the CPU."""
     if len(states) < 3:
         raise UsageError(f"a trajectory needs the states of at least three epochs, got {len(states)}")
-    names = _learned(states[-1])
-    shapes = {name: states[-1][name].shape for name in names}
-    for i, state in enumerate(states):
+    *_, last = states.values()
+    names = _learned(last)
+    shapes = {name: last[name].shape for name in names}
+    for epoch, state in states.items():
         if {name: state[name].shape for name in _learned(state)} != shapes:
-            raise UsageError(f"state {i} has other weights than the last; take the states of one training")
-    return torch.stack([torch.cat([s[name].detach().cpu().double().reshape(-1) for name in names]) for s in states])
+            raise UsageError(f"epoch {epoch} has other weights than the last; take the states of one training")
+    flat = [torch.cat([s[name].detach().cpu().double().reshape(-1) for name in names]) for s in states.values()]
+    return torch.stack(flat)
 
 
 def _named(direction: Tensor, state: Mapping[str, Tensor], net: Net) -> Direction:
     """A direction (n,) in parts for the net, whose weights must be those of the state."""
     own, names = dict(net.named_parameters()), _learned(state)
     if set(own) != set(names) or any(not torch.equal(own[n].detach().cpu(), state[n].detach().cpu()) for n in names):
-        raise UsageError("the net must hold the last state; call net.load_state_dict(states[-1]) first")
+        raise UsageError("the net must hold the last state; load that into it first, with net.load_state_dict")
     parts = direction.split([state[name].numel() for name in names])
     where = {"device": device_of(net)}
     return {n: p.view(own[n].shape).to(dtype=own[n].dtype, **where) for n, p in zip(names, parts, strict=True)}
 
 
+def check_points(points: int) -> None:
+    if not isinstance(points, int) or not 3 <= points <= MOST_POINTS:
+        raise UsageError(f"points must be a whole number from 3 to {MOST_POINTS}, got {shown(points)}")
+
+
 def _grid(path: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:
     """Steps along both directions that hold the path and a margin around it."""
-    if not isinstance(points, int) or points < 3:
-        raise UsageError(f"points must be a whole number from 3, got {points!r}")
     room = MARGIN * max(float(np.ptp(path, axis=0).max()), 1e-12)
     low, high = path.min(0) - room, path.max(0) + room
     return np.linspace(low[0], high[0], points), np.linspace(low[1], high[1], points)

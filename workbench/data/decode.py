@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from tqdm import tqdm
 
 from workbench.config import UsageError
+from workbench.data.bar import bar
 
 # What Pillow raises for a file that it can't read: it depends on the format and on where the damage is.
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
@@ -182,10 +182,10 @@ def _faults(work: Callable[[int], object], n: int, what: str) -> dict[int, str]:
     blocks = [range(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
     pool = ThreadPoolExecutor(max(1, torch.get_num_threads()))
     try:
-        with tqdm(desc=what, total=n, unit="file", leave=False, delay=1) as bar:
+        with bar(desc=what, total=n, unit="file") as done:
             for block, faults in zip(blocks, pool.map(attempt, blocks), strict=True):
                 found |= faults
-                bar.update(len(block))
+                done.update(len(block))
     finally:
         pool.shutdown(cancel_futures=True)  # or an interrupt would wait for all files
     return found

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from workbench.config import UsageError
+from workbench.data.bar import bar
 from workbench.data.decode import Files
 
 Split = Literal["train", "test"]
@@ -232,7 +232,7 @@ def resize(images: Tensor, side: int) -> Tensor:
     top, left = (scaled[0] - side) // 2, (scaled[1] - side) // 2
     out = torch.empty(len(images), images.shape[1], side, side, dtype=torch.uint8)
     chunks = zip(images.split(CHUNK), out.split(CHUNK), strict=True)
-    for chunk, target in tqdm(chunks, "resizing", -(-len(images) // CHUNK), leave=False, delay=1):
+    for chunk, target in bar(chunks, "resizing", -(-len(images) // CHUNK)):
         larger = F.interpolate(chunk, scaled, mode="bicubic", antialias=True)
         target.copy_(larger[:, :, top : top + side, left : left + side])
     return out

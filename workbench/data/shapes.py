@@ -14,8 +14,8 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from workbench.data.bar import bar
 from workbench.data.imageset import ImageSet, Request, Split, train_statistics
 from workbench.draw import Draw
 
@@ -232,7 +232,7 @@ def generate(n: int, size: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     images = torch.empty(n, 3, size, size, dtype=torch.uint8)
     masks = torch.empty(n, size, size, dtype=torch.uint8)
     labels = torch.arange(n) % len(OUTLINES)
-    for start in tqdm(range(0, n, CHUNK), "drawing shapes", leave=False, delay=1):
+    for start in bar(range(0, n, CHUNK), "drawing shapes"):
         whole = np.arange(start, start + CHUNK) % len(OUTLINES)
         made, stop = scenes(whole, size, Draw(seed, step=start, stream="shapes")), min(start + CHUNK, n)
         images[start:stop] = torch.from_numpy(made.images[: stop - start])

@@ -42,14 +42,14 @@ def curves(runs: Sequence[StoredRun], *, venue: str = "cvpr", columns: int = 1) 
         accuracy, loss = figure.subplots(1, 2) if beside else figure.subplots(2, 1, sharex=True)
         for i, g in enumerate(groups):
             shift = i / len(groups)
-            _line(accuracy, 100 * _by_seed(g, "test_accuracy"), g, shift, few)
-            _line(loss, _by_seed(g, "train_loss"), g, shift, few)
+            seed_line(accuracy, 100 * _by_seed(g, "test_accuracy"), g, shift, few)
+            seed_line(loss, _by_seed(g, "train_loss"), g, shift, few)
         accuracy.set_ylabel("test accuracy (%)")
         loss.set_ylabel("training loss (mixed labels)")
         for ax in (accuracy, loss) if beside else (loss,):
             ax.set_xlabel("epoch")
             ax.xaxis.get_major_locator().set_params(integer=True)
-        _legend(figure, accuracy, groups, few)
+        legend(figure, accuracy, [len(g.items) for g in groups], few)
         return figure
 
 
@@ -64,7 +64,9 @@ def _by_seed(g: Group[StoredRun], column: str) -> pd.DataFrame:
     return pd.DataFrame(histories).dropna()
 
 
-def _line(ax: Axes, values: pd.DataFrame, g: Group, shift: float, few: bool) -> None:
+def seed_line(ax: Axes, values: pd.DataFrame, g: Group, shift: float, few: bool) -> None:
+    """The mean over seeds (a column each) with its band. `shift`, from 0 to 1, moves the markers along, so that they
+    show where lines cover each other; `few`: the band is the seeds' range, else their standard deviation."""
     look = style.look(g.method)
     mean = values.mean(axis=1)
     low, high = (values.min(axis=1), values.max(axis=1)) if few else _deviation(values)
@@ -82,10 +84,10 @@ def _deviation(values: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     return mean - sd, mean + sd
 
 
-def _legend(figure: Figure, ax: Axes, groups: Sequence[Group], few: bool) -> None:
-    """One legend for both panels, above them; it says what the bands are."""
+def legend(figure: Figure, ax: Axes, numbers: Sequence[int], few: bool) -> None:
+    """One legend for all panels, above them; it says what the bands are. `numbers` of seeds."""
     handles, labels = ax.get_legend_handles_labels()
-    seeds = np.array([len(g.items) for g in groups])
+    seeds = np.array(numbers)
     band = "smallest to largest" if few else "\N{PLUS-MINUS SIGN} 1 standard deviation"
     title = f"mean over {count_of_seeds(seeds)}, band: {band}" if seeds.max() > 1 else "one seed"
     figure.legend(

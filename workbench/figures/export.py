@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,32 +15,57 @@ from workbench.analysis import ANALYSES, StoredRun, analyse
 from workbench.analysis.audit import Audit, audit
 from workbench.analysis.base import Result
 from workbench.config import UsageError, choose
-from workbench.figures import FIGURES, render, save, tables
+from workbench.figures import FIGURES, check_formats, lint, measures, render, save, tables
 from workbench.methods import build
 from workbench.runs import Run
 
 
 def export(
-    runs: Sequence[StoredRun], out: Path, only: Sequence[str] = (), venue: str = "cvpr", columns: int = 2
+    runs: Sequence[StoredRun],
+    out: Path,
+    only: Sequence[str] = (),
+    venue: str = "cvpr",
+    columns: int = 2,
+    formats: Sequence[str] = ("pdf", "png"),
 ) -> list[Path]:
-    """All figures (or those named in `only`) as PDF and PNG, and the comparison as text, CSV and LaTeX.
+    """All figures (or those named in `only`), and the tables as text, CSV and LaTeX. Returns the files.
 
-    A figure that these runs can't give, such as mixed samples of vanilla alone, is left out with a word why, unless
-    it was asked for by name. Returns the files.
+    A figure that these runs can't give, because they are of vanilla alone or an analysis is not stored, is left out
+    with a word why, unless it was asked for by name. `lint.Faulty`, after all is written, where a figure breaks the
+    rules.
     """
     names = list(only) or list(FIGURES)
     for name in names:
         choose(FIGURES, name, "figure")
-    style.page_width(venue, columns)
-    written = tables.save_tables(analyse(runs, "compare"), out / "compare")
+    width = style.page_width(venue, columns)
+    check_formats(formats)
+    written, wrong = tables.save_tables(analyse(runs, "compare"), out / "compare"), []
+    written += measures.save_tables(runs, out)
     for name in tqdm(names, desc="figures", unit="figure", leave=False):
         try:
-            written += save(render(runs, name, venue, columns), out / name)
+            for stem, options in _pages(name, runs):
+                figure = render(runs, name, venue, columns, **options)
+                paths = save(figure, out / stem, formats)
+                found = lint.faults(figure) + [fault for path in paths for fault in lint.file_faults(path, width)]
+                wrong += [f"figure {stem}: {fault}" for fault in found]
+                written += paths
         except UsageError as error:
             if only:
                 raise
             tqdm.write(f"left out figure {name}: {error}")
+    if wrong:
+        raise lint.Faulty("\n".join(wrong))
     return written
+
+
+def _pages(name: str, runs: Sequence[StoredRun]) -> list[tuple[str, dict[str, str]]]:
+    """The name of the file and the options of every page of a figure."""
+    pages = FIGURES[name].pages
+    if pages is None:
+        return [(name, {})]
+    return [
+        (f"{name}-{re.sub(r'[^a-z0-9]+', '-', label.lower()).strip('-')}", {"method": label}) for label in pages(runs)
+    ]
 
 
 def listing() -> str:
@@ -58,8 +84,10 @@ def report(name: str, runs: Sequence[StoredRun], out: Path | None, options: Mapp
         for i, result in enumerate(results):
             stem = f"{name}-{runs[i].name}" if isinstance(found, list) else name
             save(style.page(result.plot()), out / stem)
+            for view, draw in result.figures().items():
+                save(style.page(draw()), out / f"{stem}-{view}")
     if len(results) == 1 and name == "compare":
-        return tables.text(found)
+        return "\n".join([tables.text(found), *found.remarks()])
     return pd.concat([r.summary() for r in results]).to_string(index=False, float_format=lambda v: f"{v:.4g}")
 
 

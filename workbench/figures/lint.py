@@ -1,11 +1,19 @@
-"""What is wrong with a figure's layout, found by drawing it and looking at where everything landed."""
+"""What is wrong with a figure: of its layout and colours, found by drawing it and looking at where everything landed,
+and of the files that were written, found by reading them."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
 from itertools import combinations
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from workbench import style
+from workbench.config import RunFailed
+from workbench.figures.colorblind import confused
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -17,9 +25,14 @@ TOLERANCE = 0.5
 """Points that an artist may stick out, or two texts may overlap: less than the width of a line."""
 
 
+class Faulty(RunFailed):
+    """Figures were written, but break the rules of a paper: a line a fault."""
+
+
 def faults(figure: Figure) -> list[str]:
     """What is wrong, a line each, naming the artist: parts that reach over the edge of the page and so are lost,
-    texts that lie over each other, texts under `style.SMALLEST` points. The figure is drawn, not changed."""
+    texts that lie over each other, texts under `style.SMALLEST` points, and what differs in its colour alone where the
+    colour-blind see none. The figure is drawn, not changed."""
     from matplotlib.text import Text
 
     figure.draw_without_rendering()
@@ -31,7 +44,57 @@ def faults(figure: Figure) -> list[str]:
         *(f"cut off: {_name(artist)}" for artist in cut),
         *(f"on each other: {_name(a)} and {_name(b)}" for a, b in covered),
         *(f"{text.get_fontsize():g} pt, too small: {_name(text)}" for text in small),
+        *(
+            f"told apart by colour alone, alike to {vision} vision: {_labelled(a.artist, a.label)} and "
+            f"{_labelled(b.artist, b.label)}"
+            for a, b, vision in confused(figure)
+        ),
     ]
+
+
+def file_faults(path: Path, width: float) -> list[str]:
+    """What is wrong with a written file, a line each: fonts that are not TrueType (PDF), a page that is not `width`
+    inches wide (PDF, SVG: to 1/100 point; PNG: to the pixel). Nothing for other kinds."""
+    check = FILES.get(path.suffix)
+    return check(path, width) if check else []
+
+
+def _pdf_faults(path: Path, width: float) -> list[str]:
+    plain = re.sub(rb"stream\r?\n.*?endstream", b"", path.read_bytes(), flags=re.DOTALL)
+    boxes = re.findall(rb"/MediaBox\s*\[\s*([\d.]+)\s+([\d.]+)\s+([\d.]+)", plain)
+    found = [_width_fault(float(right) - float(left), width) for left, _, right in boxes] or ["no page"]
+    for thing in plain.split(b"endobj"):
+        kind = re.search(rb"/Subtype\s*/(Type3|Type1C?|MMType1|CIDFontType0)\b|/(FontFile3?)\b", thing)
+        if kind:
+            name = re.search(rb"/(?:BaseFont|FontName)\s*/([^\s/<>\[\]]+)", thing)
+            font = name[1].decode() if name else "without a name"
+            found.append(f"font {font} is {(kind[1] or kind[2]).decode()}, not TrueType (Type 42)")
+    return [fault for fault in found if fault]
+
+
+def _svg_faults(path: Path, width: float) -> list[str]:
+    page = re.search(r'<svg[^>]*?\swidth="([\d.]+)pt"', path.read_text(encoding="utf-8"))
+    fault = _width_fault(float(page[1]), width) if page else "no page"
+    return [fault] if fault else []
+
+
+def _png_faults(path: Path, width: float) -> list[str]:
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        wide, dots = picture.width, float(picture.info.get("dpi", (72,))[0])
+    return [] if abs(wide - width * dots) <= 1 else [f"page is {wide / dots:.3f} in wide, not {width:g} in"]
+
+
+def _width_fault(points: float, width: float) -> str:
+    return "" if abs(points - 72 * width) <= 0.01 else f"page is {points:.2f} pt wide, not {72 * width:.2f} pt"
+
+
+FILES: Mapping[str, Callable[[Path, float], list[str]]] = {
+    ".pdf": _pdf_faults,
+    ".svg": _svg_faults,
+    ".png": _png_faults,
+}
 
 
 def _sticks_out(box: Bbox, figure: Figure) -> bool:
@@ -75,10 +138,11 @@ def _undrawn(figure: Figure) -> set[Artist]:
         for axis in (ax.xaxis, ax.yaxis):
             if not (ax.axison and axis.get_visible()):
                 undrawn.update(axis.findobj(Text))
-            low, high = sorted(axis.get_view_interval())
+            even = axis.get_transform().transform  # a logarithmic axis is even in the logarithm
+            low, high = sorted(even(np.asarray(axis.get_view_interval(), float)))
             slack = 1e-6 * (high - low)
             for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
-                if not low - slack <= tick.get_loc() <= high + slack:
+                if not low - slack <= even(float(tick.get_loc())) <= high + slack:
                     undrawn.update(tick.findobj(Text))
     return undrawn
 
@@ -86,3 +150,7 @@ def _undrawn(figure: Figure) -> set[Artist]:
 def _name(artist: Artist) -> str:
     text = getattr(artist, "get_text", str)()
     return f"{type(artist).__name__} {text!r}" if text else type(artist).__name__
+
+
+def _labelled(artist: Artist, label: str) -> str:
+    return f"{type(artist).__name__} {label!r}"

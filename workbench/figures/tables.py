@@ -1,4 +1,4 @@
-"""The comparison of runs as a table: plain text, CSV with all digits, LaTeX (booktabs).
+"""The comparison of runs as a table: plain text, CSV with all digits, LaTeX (booktabs, siunitx).
 
 One table a setting: different data, models or lengths of training never share one. A number is in bold only where its
 95 % interval over seeds lies clear of every other row's; with two seeds that is rare, and should be.
@@ -6,59 +6,21 @@ One table a setting: different data, models or lengths of training never share o
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from workbench.analysis.compare import Comparison, count_of_seeds, separated
 from workbench.config import choose
-
-ESCAPES = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\N{PLUS-MINUS SIGN}": r"$\pm$",
-    "\N{MINUS SIGN}": "$-$", "\N{MULTIPLICATION SIGN}": r"$\times$", "\N{EN DASH}": "--",
-}  # fmt: skip
-
-
-def escape(text: str) -> str:
-    """Plain text as LaTeX that prints it."""
-    return re.sub("|".join(map(re.escape, ESCAPES)), lambda found: ESCAPES[found[0]], text)
-
-
-@dataclass(frozen=True)
-class Markup:
-    """How a kind of table writes plain text, a number that stands out, and the smaller text beside a number."""
-
-    plain: Callable[[str], str]
-    bold: Callable[[str], str]
-    small: Callable[[str], str]
-
-
-TEXT = Markup(plain=str, bold=lambda t: f"{t}*", small=lambda t: f" {t}")
-LATEX = Markup(
-    plain=escape,
-    bold=lambda t: rf"\textbf{{{escape(t)}}}",
-    small=lambda t: rf"{{\scriptsize\,{escape(t)}}}",
-)
+from workbench.figures import tabular
+from workbench.figures.tabular import Column, Table, numbers
+from workbench.figures.tabular import escape as escape
 
 
 def text(found: Comparison) -> str:
-    """For a terminal: a title, aligned columns, and what the numbers mean."""
-    parts = []
-    for rows in _settings(found):
-        table = _columns(found, rows, TEXT)
-        widths = [max(map(len, (head, *cells))) for head, cells in table.items()]
-        lines = [table.keys(), *zip(*table.values(), strict=True)]
-        ruled = [
-            "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
-            for line in lines
-        ]
-        title = f"{found.setting[rows[0]]} ({found.protocol[rows[0]]})"
-        parts.append("\n".join([title, "", ruled[0], "-" * len(ruled[0]), *ruled[1:], "", *_meaning(found, rows, "*")]))
-    return "\n\n\n".join(parts) + "\n"
+    """For a terminal: of every setting a title, aligned columns, and what the numbers mean."""
+    return "\n\n\n".join(tabular.text(table) for table in tables_of(found, "*")) + "\n"
 
 
 def csv(found: Comparison) -> str:
@@ -67,25 +29,22 @@ def csv(found: Comparison) -> str:
 
 
 def latex(found: Comparison) -> str:
-    """A table environment a setting, for `\\usepackage{booktabs}`; the caption states the protocol."""
-    import pandas as pd
+    """A table environment a setting, for `\\usepackage{booktabs,siunitx}`; the caption states the protocol."""
+    return "\n".join(tabular.latex(table) for table in tables_of(found, "Bold"))
 
-    parts = []
-    for i, rows in enumerate(_settings(found)):
-        table = _columns(found, rows, LATEX)
-        frame = pd.DataFrame({escape(head): cells for head, cells in table.items()})
-        about = " ".join([f"Results on {found.setting[rows[0]]}.", *_meaning(found, rows, "Bold")])
-        parts.append(
-            frame.style.hide(axis="index").to_latex(
-                hrules=True,
-                column_format="l" + "r" * (frame.shape[1] - 1),
-                caption=escape(about),
-                label="tab:methods" + (f"-{i + 1}" if i else ""),
-                position="t",
-                position_float="centering",
-            )
+
+def tables_of(found: Comparison, mark: str) -> list[Table]:
+    """A table a setting. `mark`: what the notes call a number that stands out."""
+    return [
+        Table(
+            title=f"{found.setting[rows[0]]} ({found.protocol[rows[0]]})",
+            columns=_columns(found, rows),
+            notes=_meaning(found, rows, mark),
+            caption=f"Results on {found.setting[rows[0]]}.",
+            label="tab:methods" + (f"-{i + 1}" if i else ""),
         )
-    return "\n".join(parts)
+        for i, rows in enumerate(_settings(found))
+    ]
 
 
 TABLES: Mapping[str, Callable[[Comparison], str]] = {"txt": text, "csv": csv, "tex": latex}
@@ -112,49 +71,35 @@ def _settings(found: Comparison) -> list[np.ndarray]:
     return [np.array([i for i, k in enumerate(keys) if k == key]) for key in dict.fromkeys(keys)]
 
 
-def _columns(found: Comparison, rows: np.ndarray, markup: Markup) -> dict[str, list[str]]:
-    """Cells by heading; columns without any number are left out."""
+def _columns(found: Comparison, rows: np.ndarray) -> list[Column]:
+    """The seeds have a column only where they differ."""
     best, calm = _best(found, rows)
-    table = {
-        "Method": [markup.plain(found.label[r]) for r in rows],
-        "Accuracy (%)": _cells(100 * found.accuracy[rows], 100 * found.accuracy_sd[rows], 1, markup, best),
-        "ECE (%)": _cells(100 * found.ece[rows], 100 * found.ece_sd[rows], 1, markup, calm),
-        "Step time": _cells(found.seconds[rows], found.seconds_sd[rows], 2, markup, unit="\N{MULTIPLICATION SIGN}"),
-        "Memory": _cells(found.memory[rows], found.memory_sd[rows], 2, markup, unit="\N{MULTIPLICATION SIGN}"),
-        "To vanilla (points)": [_difference(found, r, markup) for r in rows],
-        "Seeds": [str(found.seeds[r]) for r in rows],
-    }
-    empty = [head for head, cells in table.items() if all(cell == markup.plain("\N{EN DASH}") for cell in cells)]
-    same = ["Seeds"] if len(set(found.seeds[rows])) == 1 else []
-    return {head: cells for head, cells in table.items() if head not in empty + same}
+    times = "\N{MULTIPLICATION SIGN}"
+    columns = [
+        Column("Method", [found.label[r] for r in rows], words=True),
+        numbers("Accuracy (%)", 100 * found.accuracy[rows], 100 * found.accuracy_sd[rows], best=best),
+        numbers("ECE (%)", 100 * found.ece[rows], 100 * found.ece_sd[rows], best=calm),
+        numbers(f"Step time ({times})", found.seconds[rows], digits=2),
+        numbers(f"Memory ({times})", found.memory[rows], digits=2),
+        _differences(found, rows),
+    ]
+    same = len(set(found.seeds[rows])) == 1
+    return columns if same else [*columns, Column("Seeds", [str(found.seeds[r]) for r in rows])]
 
 
-def _cells(
-    means: np.ndarray, spreads: np.ndarray, digits: int, markup: Markup, best: int | None = None, unit: str = ""
-) -> list[str]:
-    """`91.3 +- 0.4` of every row; the number in `best` stands out."""
-    cells = []
-    for i, (mean, spread) in enumerate(zip(means, spreads, strict=True)):
-        if np.isnan(mean):
-            cells.append(markup.plain("\N{EN DASH}"))
-            continue
-        number = (markup.bold if i == best else markup.plain)(f"{mean:.{digits}f}{unit}")
-        beside = "" if np.isnan(spread) or unit else markup.small(f"\N{PLUS-MINUS SIGN}{spread:.{digits}f}")
-        cells.append(number + beside)
-    return cells
-
-
-def _difference(found: Comparison, row: int, markup: Markup) -> str:
+def _differences(found: Comparison, rows: np.ndarray) -> Column:
     """`+1.2 [-3.4, +5.8]`"""
-    mean, low, high = (100 * v[row] for v in (found.difference, found.difference_low, found.difference_high))
-    if np.isnan(mean):
-        return markup.plain("\N{EN DASH}")
-    beside = "" if np.isnan(low) else markup.small(f"[{_signed(low)}, {_signed(high)}]")
-    return markup.plain(_signed(mean)) + beside
+    means = ["" if np.isnan(found.difference[r]) else f"{100 * found.difference[r]:+z.1f}" for r in rows]
+    intervals = [
+        "" if np.isnan(found.difference_low[r])
+        else f"[{_signed(100 * found.difference_low[r])}, {_signed(100 * found.difference_high[r])}]"
+        for r in rows
+    ]  # fmt: skip
+    return Column("To vanilla (points)", means, intervals if any(intervals) else ())
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:+z.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _meaning(found: Comparison, rows: np.ndarray, mark: str) -> list[str]:

@@ -6,6 +6,7 @@ result.json           the numbers, with the protocol; its presence says that the
 predictions.npz       logits and labels of the test images
 samples.npz           what the method makes of a few pictures at lambda 0.5
 weights.safetensors   the net; method.safetensors what the method learned, if it did
+trajectory/           the net before training and every `keep_weights` epochs, if that was asked for
 checkpoints/          the last two, for `workbench resume`
 environment.json      versions, machine, commit
 status.json, log.txt  signs of life
@@ -14,6 +15,20 @@ status.json, log.txt  signs of life
 from __future__ import annotations
 
 from workbench.runs.execute import ROOT, is_main, launch, prepare, resume, run, score
-from workbench.runs.handle import Run, runs
+from workbench.runs.handle import Run, finished, runs
+from workbench.runs.replay import Replay, replay
 
-__all__ = ["ROOT", "Run", "is_main", "launch", "prepare", "resume", "run", "runs", "score"]
+__all__ = [
+    "ROOT",
+    "Replay",
+    "Run",
+    "finished",
+    "is_main",
+    "launch",
+    "prepare",
+    "replay",
+    "resume",
+    "run",
+    "runs",
+    "score",
+]

@@ -40,15 +40,22 @@ def latest(run: Path) -> tuple[int, dict[str, Any] | None, list[str]]:
     """(epochs done, state, warnings): the newest checkpoint that is whole; (0, None, ...) if there is none."""
     warnings: list[str] = []
     for path in stored(run):
-        name = NAME.fullmatch(path.name)
-        assert name is not None
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest()[:16] == name[2]:
-            return int(name[1]), _read(path, content), warnings
+        done, state = read(path)
+        if state is not None:
+            return done, state, warnings
         warnings.append(f"checkpoint {path.name} is damaged; it is left out")
     if warnings:
         warnings.append("no whole checkpoint is left; training begins again")
     return 0, None, warnings
+
+
+def read(path: Path) -> tuple[int, dict[str, Any] | None]:
+    """(epochs done, state) of one checkpoint; no state where the file is not what its name says."""
+    name = NAME.fullmatch(path.name)
+    assert name is not None
+    content = path.read_bytes()
+    whole = hashlib.sha256(content).hexdigest()[:16] == name[2]
+    return int(name[1]), _read(path, content) if whole else None
 
 
 def _read(path: Path, content: bytes) -> dict[str, Any]:

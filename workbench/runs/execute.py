@@ -29,7 +29,7 @@ from workbench.runs.folder import (
 )
 from workbench.runs.handle import LAUNCHED, Run
 from workbench.runs.samples import sample_arrays
-from workbench.runs.weights import save_method, save_net
+from workbench.runs.weights import keep_net, save_method, save_net
 from workbench.train import Diverged, Training, assemble, check, fit
 
 ROOT = "out/runs"
@@ -123,14 +123,24 @@ def _train(handle: Run, training: Training, progress: bool) -> None:
     start, records = _restore(path, training)
     write_json(path / "environment.json", describe_environment())
     write_lines(path / "history.jsonl", records)
+    if start == 0:
+        _keep(path, training, 0)
     with _bar(config, len(training.train), start, progress) as bar:
         pulse = Pulse(path, config.epochs, len(training.train), bar)
         for record in fit(training, start, pulse):
             records.append(record)
             write_lines(path / "history.jsonl", records)
+            _keep(path, training, len(records))  # before the checkpoint: who goes on from there finds it
             checkpoint.save(path, len(records), {**training.state(), "records": records})
             bar.set_postfix(loss=f"{record['train_loss']:.3f}", accuracy=f"{record['test_accuracy']:.1%}")
     _finish(path, training, records)
+
+
+def _keep(path: Path, training: Training, epoch: int) -> None:
+    """Keep the weights after so many epochs, if the settings ask for them; the last ones are stored anyway."""
+    every, epochs = training.config.keep_weights, training.config.epochs
+    if every and epoch % every == 0 and epoch < epochs:
+        keep_net(path, epoch, training.final_net, dict(training.config.model_args))
 
 
 def _bar(config: RunConfig, steps: int, start: int, progress: bool) -> tqdm:

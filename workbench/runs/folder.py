@@ -74,7 +74,7 @@ def write_lines(path: Path, records: list[dict[str, Any]]) -> None:
     write_bytes(path, "".join(json.dumps(r) + "\n" for r in records).encode())
 
 
-def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+def write_arrays(path: Path, /, **arrays: np.ndarray) -> None:
     """Write a compressed .npz atomically."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from workbench.runs.folder import is_locked, read_arrays, read_json
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor
 
     from workbench.methods import Method
     from workbench.models import Net
@@ -140,6 +142,13 @@ class Run:
 
         return load_method(self)
 
+    def trajectory(self) -> tuple[list[int], list[dict[str, Tensor]]]:
+        """Epochs (0: before training) and the net's tensors by name after each of them: those that `keep_weights`
+        kept, and the finished net. UsageError if none were kept."""
+        from workbench.runs.weights import load_trajectory
+
+        return load_trajectory(self)
+
     def wait(self, timeout: float | None = None, progress: bool = True) -> Run:
         """Wait until a launched run ends; raises RunFailed if it does not end well."""
         from tqdm.auto import tqdm
@@ -173,3 +182,18 @@ class Run:
 def runs(root: str | Path = "out/runs") -> list[Run]:
     """All runs below a folder, at any depth, by name: every folder with a `config.yaml`."""
     return [Run(path.parent) for path in sorted(Path(root).rglob("config.yaml"))]
+
+
+def finished(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
+    """The finished runs in the given folders, at any depth, and of every other run a line that says why not it."""
+    found, left_out = [], []
+    for run in dict.fromkeys(run for path in paths for run in runs(path)):
+        try:
+            state = "done" if run.state == "done" and run.config else run.state
+        except UsageError as error:
+            state = str(error)
+        if state == "done":
+            found.append(run)
+        else:
+            left_out.append(f"{run.path}: {state}")
+    return found, left_out

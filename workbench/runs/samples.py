@@ -34,8 +34,8 @@ def mixed_arrays(method: Method, net: Net | None, x: Tensor, y: Tensor, lam: flo
     with torch.no_grad(), net.probing() if net is not None else nullcontext():
         mixed, note = method.eval().picture(x, y, net, draw)
     arrays = {
-        "sources": _bytes(x),
-        "mixed": _bytes(mixed.x),
+        "sources": as_bytes(x),
+        "mixed": as_bytes(mixed.x),
         "partner": partner,
         "weight": _shares(mixed, torch.from_numpy(partner)),
         "note": np.array(note),
@@ -60,5 +60,6 @@ def _pictures(training: Training) -> tuple[Tensor, Tensor]:
     return (images.pictures(rows).float() / 255).to(device), images.labels[rows].to(device)
 
 
-def _bytes(images: Tensor) -> np.ndarray:
+def as_bytes(images: Tensor) -> np.ndarray:
+    """Images in [0, 1] as uint8 levels, on the host."""
     return (images.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()

@@ -57,6 +57,7 @@ def page_width(venue: str, columns: int = 1) -> float:
 def paper(venue: str = "cvpr", columns: int = 1) -> Iterator[float]:
     """Inside: the looks of a paper at this venue, whatever was set before. Gives the width of the page in inches."""
     import matplotlib.style
+    from matplotlib import pyplot  # noqa: F401  # a notebook's backend changes settings when it is first imported
 
     width = page_width(venue, columns)
     own = {"font.size": VENUES[venue].font, "figure.figsize": (width, 0.62 * width)}

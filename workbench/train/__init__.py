@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.train.fit import Diverged, Training, fit
+from workbench.train.fit import Diverged, Training, deterministic, fit
 from workbench.train.setup import assemble, check
 
-__all__ = ["Diverged", "Training", "assemble", "check", "fit"]
+__all__ = ["Diverged", "Training", "assemble", "check", "deterministic", "fit"]

@@ -97,8 +97,7 @@ class Training:
 
     def epoch(self, epoch: int, on_step: OnStep) -> dict[str, Any]:
         """Train for one epoch (0-based), then evaluate; returns the epoch's record."""
-        self.objective.train()
-        torch.manual_seed(np.random.SeedSequence([self.config.seed, epoch]).generate_state(1)[0])  # dropout
+        self._begin(epoch)
         losses = torch.zeros(len(self.train), device=self.accelerator.device)
         record: dict[str, Any] = {"epoch": epoch + 1, "steps": len(self.train), "images": 0}
         start, meter = time.perf_counter(), Meter(self, epoch)
@@ -114,6 +113,16 @@ class Training:
         record |= self._test_record()
         self._refuse_broken_weights(record)
         return record
+
+    def advance(self, epoch: int, steps: int) -> None:
+        """Take the first `steps` steps of an epoch, nothing recorded: to stand where a run once stood."""
+        self._begin(epoch)
+        for index, (x, y) in zip(range(steps), self.train.epoch(epoch), strict=False):
+            self.step(x, y, epoch, index)
+
+    def _begin(self, epoch: int) -> None:
+        self.objective.train()
+        torch.manual_seed(np.random.SeedSequence([self.config.seed, epoch]).generate_state(1)[0])  # dropout
 
     def resident_bytes(self) -> int:
         """Bytes of weights, buffers and optimiser state of net and method."""
@@ -231,19 +240,29 @@ def evaluating(net: nn.Module) -> Iterator[None]:
         net.train(was)
 
 
-def fit(training: Training, start: int = 0, on_step: OnStep = lambda epoch, step: None) -> Iterator[dict[str, Any]]:
-    """Train from epoch `start` (0-based) to the end; yields the record of every epoch.
-
-    Raises Diverged when the loss is no finite number any more.
-    """
-    deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Algorithms that give the same numbers every time, where PyTorch has them; and back to what was set."""
+    enabled, warning = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
     filling: Any = torch.utils.deterministic
     fill = filling.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
     filling.fill_uninitialized_memory = False  # costs a write of every fresh tensor
     try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warning)
+        filling.fill_uninitialized_memory = fill
+
+
+def fit(training: Training, start: int = 0, on_step: OnStep = lambda epoch, step: None) -> Iterator[dict[str, Any]]:
+    """Train from epoch `start` (0-based) to the end; yields the record of every epoch.
+
+    Raises Diverged when the loss is no finite number any more.
+    """
+    with deterministic():
         for epoch in range(start, training.config.epochs):
             yield training.epoch(epoch, on_step)
-    finally:
-        torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
-        filling.fill_uninitialized_memory = fill

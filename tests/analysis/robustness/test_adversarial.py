@@ -10,6 +10,7 @@ import torch
 from captum.robust import FGSM, PGD
 from torch import Tensor, nn
 
+from workbench.analysis.robustness import adversarial as module
 from workbench.analysis.robustness.adversarial import adversarial
 from workbench.analysis.robustness.attacks import fgsm, gradient, pgd
 from workbench.config import UsageError
@@ -27,6 +28,11 @@ def a_net(seed: int = 0) -> Net:
 def batch(n: int = 16) -> tuple[Tensor, Tensor]:
     rng = torch.Generator().manual_seed(1)
     return torch.rand(n, 3, 16, 16, dtype=torch.float64, generator=rng), torch.randint(4, (n,), generator=rng)
+
+
+def somewhere(x: Tensor, eps: float) -> Tensor:
+    """Images up to `eps` away from x."""
+    return x + eps * (2 * torch.rand(x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(0)) - 1)
 
 
 def smooth() -> nn.Module:
@@ -72,8 +78,8 @@ def test_the_worst_case_of_a_linear_net_is_reached() -> None:
 
     worst = margin(x) - EPS * difference.abs().sum()
     torch.testing.assert_close(margin(fgsm(net, x, y, EPS)), worst)
-    for rng in (None, torch.Generator().manual_seed(0)):
-        torch.testing.assert_close(margin(pgd(net, x, y, EPS, rng=rng)), worst)
+    for start in (None, somewhere(x, EPS)):
+        torch.testing.assert_close(margin(pgd(net, x, y, EPS, start=start)), worst)
 
 
 @pytest.mark.parametrize("eps", [0.0, 1 / 255, EPS, 0.5])
@@ -83,22 +89,26 @@ def test_pgd_stays_around_the_original_image(eps: float, step_size: float | None
     net, (x, y) = smooth(), batch()
     before = x.clone()
     for steps in (1, 10):
-        found = pgd(net, x, y, eps, steps=steps, step_size=step_size, rng=torch.Generator().manual_seed(0))
+        found = pgd(net, x, y, eps, steps=steps, step_size=step_size, start=somewhere(x, 2 * eps))
         assert float((found - x).abs().max()) <= eps + 1e-12
         assert 0 <= float(found.min()) <= float(found.max()) <= 1
     assert torch.equal(x, before)
 
 
-def test_the_start_is_random_inside_the_ball_and_from_the_generator() -> None:
-    net, (x, y) = a_net().double(), batch()
+def test_the_start_is_random_inside_the_ball_and_follows_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, (x, y) = a_net(), batch()
+    x, starts = x.float(), []
 
-    def start(seed: int) -> Tensor:
-        return pgd(net, x, y, EPS, steps=1, step_size=0.0, rng=torch.Generator().manual_seed(seed))
+    def watched(*args: Any, start: Tensor, **options: Any) -> Tensor:
+        starts.append(start)
+        return pgd(*args, start=start, **options)
 
-    assert torch.equal(start(0), start(0))
-    assert not torch.equal(start(0), start(1))
-    away = (start(0) - x).abs()
-    assert 0.4 * EPS < float(away.mean()) < 0.55 * EPS
+    monkeypatch.setattr(module, "pgd", watched)
+    for seed in (0, 0, 1):
+        adversarial(net, (x, y), eps=(EPS,), steps=1, images=None, seed=seed)
+    assert torch.equal(starts[0], starts[1]) and not torch.equal(starts[0], starts[2])
+    away = (starts[0] - x).abs()
+    assert 0.4 * EPS < float(away.mean()) < 0.55 * EPS and float(away.max()) <= EPS + 1e-6
 
 
 def test_more_steps_do_more_harm() -> None:

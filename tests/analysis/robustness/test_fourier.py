@@ -68,7 +68,7 @@ def test_the_map_shows_the_frequency_that_disturbs() -> None:
 def test_noise_has_the_norm(norm: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.Tensor] = []
 
-    def look(net: Net, images: torch.Tensor, labels: torch.Tensor) -> int:
+    def look(net: Net, images: torch.Tensor, *_: Any) -> int:
         seen.append(images - 0.5)
         return 0
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from workbench import style
 from workbench.analysis.base import Result
-from workbench.analysis.inputs import Data, Examples, check_fit, chunk_of, device_of, examples
+from workbench.analysis.chunks import block_of, chunk_of
+from workbench.analysis.inputs import Data, Examples, check_fit, device_of, examples
 from workbench.analysis.robustness import draws
 from workbench.analysis.robustness.corruptions import CORRUPTIONS, check_severity, corrupt
 from workbench.analysis.robustness.measure import clean_hits, hits, paced
@@ -191,14 +192,14 @@ def robustness(
 
 def _made(net: Net, data: Examples, kinds: tuple[str, ...], levels: tuple[int, ...], seed: int) -> np.ndarray:
     """(K, S) right answers on images that are corrupted here."""
-    counts, size = np.zeros((len(kinds), len(levels))), chunk_of(net, data)
+    counts, size, chunk = np.zeros((len(kinds), len(levels))), block_of(data), chunk_of(net, data)
 
     def work(step: tuple[int, int]) -> None:
         start, column = step
         x, y = data.batch(start, size, device_of(net))
         for row, kind in enumerate(kinds):
             rng = draws.generator(seed, f"corruption {kind}", start)
-            counts[row, column] += hits(net, corrupt(x, kind, levels[column], rng), y)
+            counts[row, column] += hits(net, corrupt(x, kind, levels[column], rng), y, chunk)
 
     with net.probing():
         paced([(s, c) for s in range(0, len(data), size) for c in range(len(levels))], work, "corruptions")

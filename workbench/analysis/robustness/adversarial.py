@@ -13,9 +13,10 @@ import numpy as np
 
 from workbench import style
 from workbench.analysis.base import Result
-from workbench.analysis.inputs import Data, check_fit, chunk_of, device_of, examples
+from workbench.analysis.chunks import block_of, chunk_of
+from workbench.analysis.inputs import Data, check_fit, device_of, examples
 from workbench.analysis.robustness import draws
-from workbench.analysis.robustness.attacks import fgsm, pgd
+from workbench.analysis.robustness.attacks import fgsm, gradient, pgd
 from workbench.analysis.robustness.measure import check_numbers, check_whole, clean_hits, hits, paced
 from workbench.models import Net
 
@@ -101,15 +102,22 @@ def adversarial(
     check_whole("steps", steps, 1, 10_000)
     if step_size is not None:
         check_numbers("step_size", [step_size], 0, 1)
-    size, counts = chunk_of(net, data, most=128), np.zeros((2, len(budgets)))
+    size, chunk = block_of(data, most=128), chunk_of(net, data, most=128, probe=gradient)
+    counts = np.zeros((2, len(budgets)))
 
     def work(step: tuple[int, int]) -> None:
         start, column = step
         x, y = data.batch(start, size, device_of(net))
-        rng = draws.generator(seed, "pgd", start) if random_start else None
-        counts[0, column] += hits(net, fgsm(net, x, y, budgets[column]), y)
-        found = pgd(net, x, y, budgets[column], steps=steps, step_size=step_size, rng=rng)
-        counts[1, column] += hits(net, found, y)
+        away = draws.uniform(x.shape, draws.generator(seed, "pgd", start), x, -1, 1) if random_start else None
+
+        def attacked(first: int, number: int) -> tuple[int, int]:
+            rows = slice(first, first + number)
+            begin = None if away is None else x[rows] + budgets[column] * away[rows]
+            plain = fgsm(net, x[rows], y[rows], budgets[column])
+            found = pgd(net, x[rows], y[rows], budgets[column], steps=steps, step_size=step_size, start=begin)
+            return hits(net, plain, y[rows], chunk), hits(net, found, y[rows], chunk)
+
+        counts[:, column] += np.sum(chunk.over(len(y), attacked), axis=0)
 
     with net.probing():
         paced([(s, c) for s in range(0, len(data), size) for c in range(len(budgets))], work, "attacks")

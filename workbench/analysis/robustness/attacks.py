@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from workbench.analysis.robustness import draws
-
 Classifier = Callable[[Tensor], Tensor]
 
 
@@ -38,18 +36,17 @@ def pgd(
     *,
     steps: int = 10,
     step_size: float | None = None,
-    rng: torch.Generator | None = None,
+    start: Tensor | None = None,
 ) -> Tensor:
     """Steps along the sign of the gradient, each brought back into the ball of `eps` around the ORIGINAL images, and
     into [0, 1].
 
-    `step_size`: 2.5 eps / steps if left out. `rng`: start at a random place in the ball; at the image without.
+    `step_size`: 2.5 eps / steps if left out. `start`: images to begin with, brought into the ball; the original ones
+    without.
     """
     size = 2.5 * eps / steps if step_size is None else step_size
     low, high = (x - eps).clamp(min=0), (x + eps).clamp(max=1)
-    found = x
-    if rng is not None:
-        found = (x + draws.uniform(x.shape, rng, x, -eps, eps)).clamp(low, high)
+    found = x if start is None else start.clamp(low, high)
     for _ in range(steps):
         found = (found + size * gradient(net, found, y).sign()).clamp(low, high)
     return found

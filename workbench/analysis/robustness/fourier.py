@@ -14,7 +14,8 @@ from torch import Tensor
 
 from workbench import style
 from workbench.analysis.base import Result
-from workbench.analysis.inputs import Data, check_fit, chunk_of, device_of, examples
+from workbench.analysis.chunks import block_of, chunk_of
+from workbench.analysis.inputs import Data, check_fit, device_of, examples
 from workbench.analysis.robustness import draws
 from workbench.analysis.robustness.measure import check_numbers, check_whole, clean_hits, hits, paced
 from workbench.config import UsageError
@@ -105,7 +106,7 @@ def fourier(
         raise UsageError(f"points must be odd, so that 0 is one of the frequencies, got {points}")
     strength = PUBLISHED * (height * width) ** 0.5 if norm is None else check_numbers("norm", [norm], 0, 1e6)[0]
     down, right = frequencies(height, points), frequencies(width, points)
-    size, wrong = chunk_of(net, data), np.zeros((len(down), len(right)))
+    size, chunk, wrong = block_of(data), chunk_of(net, data), np.zeros((len(down), len(right)))
 
     def work(cell: int) -> None:
         noise = strength * wave(down[cell // len(right)], right[cell % len(right)], height, width)
@@ -113,7 +114,7 @@ def fourier(
             x, y = data.batch(start, size, device_of(net))
             signs = draws.uniform((*x.shape[:2], 1, 1), draws.generator(seed, "fourier", start), x, -1, 1).sign()
             noisy = (x + signs * noise.to(x)).clamp(0, 1)
-            wrong.flat[cell] += len(y) - hits(net, noisy, y)
+            wrong.flat[cell] += len(y) - hits(net, noisy, y, chunk)
 
     with net.probing():
         paced(range(wrong.size // 2 + 1), work, "frequencies")

@@ -8,23 +8,35 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from workbench.analysis.inputs import Examples, chunk_of, device_of, progress, timed
+from workbench.analysis.chunks import Chunk, chunk_of
+from workbench.analysis.inputs import Examples, device_of, progress, timed
 from workbench.config import UsageError, shown
 from workbench.models import Net
 
 S = TypeVar("S")
 
 
-def hits(net: Net, images: Tensor, labels: Tensor) -> int:
-    """How many of the images are given their class. The net should be in `probing`."""
+def hits(net: Net, images: Tensor, labels: Tensor, chunk: Chunk) -> int:
+    """How many of the images are given their class, a chunk of them at a time. The net should be in `probing`."""
+
+    def right(start: int, number: int) -> int:
+        rows = slice(start, start + number)
+        return int((net(images[rows]).argmax(1) == labels[rows]).sum())
+
     with torch.no_grad():
-        return int((net(images).argmax(1) == labels).sum())
+        return sum(chunk.over(len(labels), right))
 
 
 def clean_hits(net: Net, data: Examples) -> int:
     """How many images the net knows as they are."""
-    with net.probing():
-        return sum(hits(net, x, y) for x, y in data.batches(chunk_of(net, data), device_of(net)))
+    chunk = chunk_of(net, data)
+
+    def right(start: int, number: int) -> int:
+        images, labels = data.batch(start, number, device_of(net))
+        return int((net(images).argmax(1) == labels).sum())
+
+    with net.probing(), torch.no_grad():
+        return sum(chunk.over(len(data), right))
 
 
 def paced(steps: Sequence[S], work: Callable[[S], None], what: str) -> None:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from workbench import style
 from workbench.analysis.base import Result
-from workbench.analysis.inputs import Data, check_fit, chunk_of, device_of, examples
+from workbench.analysis.chunks import block_of, chunk_of
+from workbench.analysis.inputs import Data, check_fit, device_of, examples
 from workbench.analysis.robustness import draws
 from workbench.analysis.robustness.measure import check_numbers, check_whole, clean_hits, hits, paced
 from workbench.analysis.robustness.patches import hidden_cells, hide, shuffle
@@ -98,16 +99,16 @@ def occlusion(
         raise UsageError(f"grids must be a list of whole numbers from 1 to {side}, got {shown(grids)}")
     for grid in grids:
         check_whole("a grid", grid, 1, side)
-    size, counts = chunk_of(net, data), np.zeros(len(hiding) + len(grids))
+    size, chunk, counts = block_of(data), chunk_of(net, data), np.zeros(len(hiding) + len(grids))
 
     def work(start: int) -> None:
         x, y = data.batch(start, size, device_of(net))
         behind = _behind(net, x, fill, draws.generator(seed, "fill", start))
         for i, share in enumerate(hiding):
             rng = draws.generator(seed, "hidden patches", start)
-            counts[i] += hits(net, hide(x, share, cells, behind, rng), y)
+            counts[i] += hits(net, hide(x, share, cells, behind, rng), y, chunk)
         for i, grid in enumerate(grids, len(hiding)):
-            counts[i] += hits(net, shuffle(x, grid, draws.generator(seed, f"shuffle {grid}", start)), y)
+            counts[i] += hits(net, shuffle(x, grid, draws.generator(seed, f"shuffle {grid}", start)), y, chunk)
 
     with net.probing():
         paced(range(0, len(data), size), work, "occlusion")

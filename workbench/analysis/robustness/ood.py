@@ -15,7 +15,8 @@ from torch import Tensor
 
 from workbench import style
 from workbench.analysis.base import Result
-from workbench.analysis.inputs import Data, Examples, check_fit, chunk_of, device_of, examples
+from workbench.analysis.chunks import chunk_of
+from workbench.analysis.inputs import Data, Examples, check_fit, device_of, examples
 from workbench.config import UsageError
 from workbench.data import ImageSet, load
 from workbench.models import Net
@@ -110,10 +111,9 @@ def _channels(images: Tensor, channels: int) -> Tensor:
 
 def _scores(net: Net, data: Examples) -> np.ndarray:
     """(2, N) float64 maximum probability and negative energy."""
-    found = []
+    chunk, device = chunk_of(net, data), device_of(net)
     with net.probing(), torch.no_grad():
-        for x, _ in data.batches(chunk_of(net, data), device_of(net)):
-            found.append(net(x).cpu())
+        found = chunk.over(len(data), lambda start, number: net(data.batch(start, number, device)[0]).cpu())
     logits = torch.cat(found).double()
     return torch.stack([logits.softmax(1).amax(1), logits.logsumexp(1)]).numpy()
 

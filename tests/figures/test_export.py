@@ -1,0 +1,103 @@
+"""The command `workbench figures`: what it writes, what it leaves out, and when it fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fake_results import store_all
+from tests.fake_runs import write_runs
+from workbench import figures, style
+from workbench.__main__ import main
+from workbench.config import UsageError
+from workbench.figures import Entry, lint
+from workbench.figures.export import export
+
+
+def cut(runs, *, venue: str, columns: int):
+    """A figure that is wrong on purpose."""
+    with style.paper(venue, columns) as width:
+        figure = style.new_figure(width, 1)
+        figure.text(0.98, 0.5, "over the edge")
+        return figure
+
+
+def test_everything_is_written_and_passes_the_lint(tmp_path: Path) -> None:
+    runs = store_all(write_runs(tmp_path / "runs", ("vanilla", "mixup", "cutmix")))
+    files = {path.name for path in export(runs, tmp_path / "out", formats=("png",))}
+    tables = {f"{name}.{kind}" for name in ("compare", "calibration", "robustness") for kind in ("txt", "csv", "tex")}
+    pages = {f"{name}.png" for name in figures.FIGURES if name != "card"}
+    cards = {f"card-{method}.png" for method in ("vanilla", "mixup", "cutmix")}
+    assert files == tables | pages | cards
+    assert {path.name for path in (tmp_path / "out").iterdir()} == files
+
+
+def test_what_is_not_stored_is_left_out_unless_it_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = write_runs(tmp_path / "runs", ("vanilla", "mixup"), (0,))
+    for run in runs:
+        (run.path / "weights.safetensors").write_text("")
+    files = export(runs, tmp_path / "out", formats=("png",))
+    assert "hessian.png" not in {path.name for path in files}
+    assert "left out figure hessian: no stored hessian of 2 of 2 runs: `workbench analyse hessian" in (
+        "".join(capsys.readouterr())
+    )
+    with pytest.raises(UsageError, match="no stored hessian"):
+        export(runs, tmp_path / "out", only=("hessian",))
+
+
+def test_a_faulty_figure_fails_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = write_runs(tmp_path / "runs", ("mixup",), (0,))
+    (runs[0].path / "weights.safetensors").write_text("")
+    monkeypatch.setattr(figures.export, "FIGURES", {"curves": Entry(cut, "cut")}, raising=False)
+    monkeypatch.setattr(figures, "FIGURES", {"curves": Entry(cut, "cut")})
+    with pytest.raises(lint.Faulty, match="figure curves: cut off: Text 'over the edge'"):
+        export(runs, tmp_path / "out")
+    with pytest.raises(SystemExit) as caught:
+        main(["figures", str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
+    assert caught.value.code == 1
+    assert "figure curves: cut off: Text 'over the edge'" in capsys.readouterr().err
+    assert (tmp_path / "out" / "curves.pdf").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--venue", "cvprr"), "unknown venue 'cvprr'; did you mean 'cvpr'"),
+        (("--only", "hesian"), "unknown figure 'hesian'; did you mean 'hessian'"),
+        (("--formats", "pdff"), "unknown figure format 'pdff'; did you mean 'pdf'"),
+    ],
+)
+def test_mistakes_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
+) -> None:
+    (run,) = write_runs(tmp_path / "runs", ("mixup",), (0,))
+    (run.path / "weights.safetensors").write_text("")
+    with pytest.raises(SystemExit) as caught:
+        main(["figures", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), *words])
+    told = capsys.readouterr().err.strip()
+    assert caught.value.code == 2
+    assert message in told
+    assert "\n" not in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_that_are_not_whole_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    half, old, good = write_runs(tmp_path / "runs", ("mixup", "cutmix", "vanilla"), (0,))
+    (half.path / "result.json").write_text('{"accuracy": 0.5')
+    (old.path / "config.yaml").write_text("method: cutmix\nkind: of an older version\n")
+    for run in (half, old, good):
+        (run.path / "weights.safetensors").write_text("")
+    main(["figures", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--only", "curves", "--formats", "png"])
+    told = capsys.readouterr().err
+    assert f"left out {half.path}: " in told
+    assert f"left out {old.path}: " in told
+    assert "unknown" in told
+    assert (tmp_path / "out" / "curves.png").exists()
+    with pytest.raises(SystemExit):
+        main(["figures", str(half.path), "--out", str(tmp_path / "none")])
+    assert "no finished run" in capsys.readouterr().err
