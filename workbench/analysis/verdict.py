@@ -35,7 +35,8 @@ def _cheapest(candidates: list[str], comparison: Comparison) -> str:
     if len(known) < len(candidates):
         return ""
     label = min(known, key=lambda one: known[one])
-    return f"Until they can, take the cheapest of them: {label} ({known[label]:.2f} of a plain step, as timed in these trainings)."
+    cost = f"{known[label]:.2f} of a plain step, as timed in these trainings"
+    return f"Until they can, take the cheapest of them: {label} ({cost})."
 
 
 def _more_seeds(ranking: Ranking, rivals: list[str]) -> str:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import secrets
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +22,7 @@ from workbench.config import RunFailed, UsageError
 if TYPE_CHECKING:
     import ipywidgets as widgets
 
+NOTEBOOK, KERNEL = "workbench.ipynb", "workbench"
 TITLES = ("Mixed samples", "Live training", "Results")
 
 
@@ -52,22 +59,70 @@ def _explorer(index: int, root: Path) -> Any:
 
 
 def serve(root: Path, port: int, browser: bool = True) -> None:
-    """Serve the page on 127.0.0.1 behind a token until it is interrupted; the address is printed.
+    """Serve the page on 127.0.0.1 behind a token until it is interrupted; the address is printed once it answers.
 
-    UsageError where voila is not installed, RunFailed where the server ends by itself.
+    UsageError where voila is not installed or there is no such port; RunFailed where the port is taken, or the server
+    ends by itself.
     """
     if importlib.util.find_spec("voila") is None:
         raise UsageError("explore needs voila, which is not installed: pip install -c constraints.txt voila")
+    if not 1 <= port <= 65535:
+        raise UsageError(f"a port is a whole number from 1 to 65535, got {port}; leave it out for 8866")
+    if _answers(port):  # voila would look for another one
+        raise RunFailed(f"port {port} is taken by another program; choose another with --port, e.g. {port % 65535 + 1}")
     token = secrets.token_urlsafe(16)
     with tempfile.TemporaryDirectory(prefix="workbench-explore-") as folder:
-        notebook = Path(folder) / "workbench.ipynb"
-        notebook.write_text(_notebook(root.resolve(), Path.cwd()), encoding="utf-8")
-        command = [sys.executable, "-m", "voila", str(notebook), f"--port={port}", "--Voila.ip=127.0.0.1"]
-        command += [f"--token={token}", "--show_tracebacks=True", *([] if browser else ["--no-browser"])]
-        print(f"explorers: http://127.0.0.1:{port}/?token={token}  (Ctrl-C ends them; trainings go on)", flush=True)
-        code = subprocess.run(command, env={**os.environ, "MPLBACKEND": "agg"}, check=False).returncode
-    if code:
-        raise RunFailed(f"the page ended with code {code}; is port {port} taken? choose another with --port")
+        _prepare(Path(folder), root, {"port": port, "token": token, "open_browser": browser})
+        with _served(Path(folder)) as server:
+            while server.poll() is None and not _answers(port):
+                time.sleep(0.1)
+            if server.poll() is None:
+                address = f"http://127.0.0.1:{port}/?token={token}"
+                print(f"explorers: {address}  (Ctrl-C ends them; trainings go on)", flush=True)
+            if code := server.wait():
+                raise RunFailed(f"the page ended by itself, with code {code}; what it said stands above")
+
+
+def _prepare(folder: Path, root: Path, settings: Mapping[str, Any]) -> None:
+    """Write what voila reads: its settings (a token on the command line could be read by every user of the machine), a
+    notebook, and a kernel that is this very Python, whatever others are installed."""
+    own = {"ip": "127.0.0.1", "port_retries": 0, "log_level": "ERROR", **settings}
+    (folder / "voila.json").write_text(json.dumps({"Voila": own, "VoilaConfiguration": {"show_tracebacks": True}}))
+    (folder / NOTEBOOK).write_text(_notebook(root.resolve(), Path.cwd()), encoding="utf-8")
+    words = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    words += ["--IPKernelApp.log_level=ERROR"]  # it warns of traffic that never leaves the machine
+    kernel = folder / "kernels" / KERNEL / "kernel.json"
+    kernel.parent.mkdir(parents=True)
+    kernel.write_text(json.dumps({"argv": words, "display_name": "Workbench", "language": "python"}))
+
+
+@contextmanager
+def _served(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The server as a process in a session of its own, so that Ctrl-C and the end of the terminal reach it through
+    here alone: it is asked to end, and has the time to end its kernels."""
+    before = {kind: signal.signal(kind, signal.default_int_handler) for kind in (signal.SIGTERM, signal.SIGHUP)}
+    paths = os.pathsep.join([str(folder), *filter(None, [os.environ.get("JUPYTER_PATH")])])
+    server = subprocess.Popen(
+        [sys.executable, "-m", "voila", NOTEBOOK],
+        cwd=folder,
+        env={**os.environ, "MPLBACKEND": "agg", "JUPYTER_PATH": paths},
+        start_new_session=True,
+    )
+    try:
+        yield server
+    except KeyboardInterrupt:
+        print("\nexplorers ended", flush=True)
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+        server.terminate()
+        server.wait()
+
+
+def _answers(port: int) -> bool:
+    """Whether a program listens on a port of this machine."""
+    with socket.socket() as line:
+        return line.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _notebook(root: Path, cwd: Path) -> str:
@@ -77,6 +132,6 @@ def _notebook(root: Path, cwd: Path) -> str:
     source = f"import os\nos.chdir({str(cwd)!r})\nfrom workbench.explorers.app import page\npage({str(root)!r})"
     metadata = {
         "title": "Workbench",
-        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+        "kernelspec": {"name": KERNEL, "display_name": "Workbench", "language": "python"},
     }
     return str(writes(v4.new_notebook(cells=[v4.new_code_cell(source)], metadata=metadata)))

@@ -111,6 +111,7 @@ def render(runs: Sequence[Run], venue: str = "cvpr", columns: int = 2) -> Figure
     if not begun:
         raise UsageError("no chosen run has finished an epoch yet; curves come with the first")
     labels = [f"{style.label(run.config.method)}, seed {run.config.seed}" for run in begun]
+    labels = [label if labels.count(label) == 1 else run.name for label, run in zip(labels, begun, strict=True)]
     with style.paper(venue, columns) as width:
         rows = -(-len(begun) // style.legend_columns(width, labels))
         beside = width >= 4.5
