@@ -11,14 +11,15 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from workbench.config import RunFailed, UsageError
 
 INLINE = "module://matplotlib_inline.backend_inline"  # whatever backend the caller's environment asks for
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-BAR = re.compile(r"\d+%\|.*\|")
-"""A progress bar as text."""
+BAR = re.compile(r"\d+%\|.*\||\d+\S* \[\d+:\d\d, .*\]")
+"""A progress bar as text, of a known length or not."""
 THUMBNAIL = 360
 """Pixels of the width of a picture on the site's first page."""
 
@@ -27,14 +28,13 @@ def execute(notebook: Path, page: Path, environment: Mapping[str, str], around: 
     """Run a notebook in a kernel of its own and store it, with its outputs, as HTML; the notebook is not changed.
 
     Where a widget was shown, the page shows its picture. environment: variables for the kernel. around: HTML before and
-    after the notebook. RunFailed, with the error's text, where a cell fails.
+    after the notebook. UsageError for what is no notebook; RunFailed, with the error's text, where a cell fails.
     """
-    import nbformat
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
     from nbconvert import HTMLExporter
 
-    cells = nbformat.read(notebook, as_version=4)
+    cells = _read(notebook)
     client = NotebookClient(
         cells,
         timeout=1200,
@@ -45,12 +45,31 @@ def execute(notebook: Path, page: Path, environment: Mapping[str, str], around: 
     try:
         client.execute(env={**os.environ, "MPLBACKEND": INLINE, **environment})
     except CellExecutionError as error:
-        raise RunFailed(f"{notebook} stopped with {error.ename}: {error.evalue}") from error
+        raise RunFailed(f"{notebook} stopped with {error.ename}: {' '.join(error.evalue.split())}") from error
+    except (CellTimeoutError, DeadKernelError) as error:
+        raise RunFailed(f"{notebook} stopped: {' '.join(str(error).split())}") from error
     _without_widgets(cells)
-    text, _ = HTMLExporter(mathjax_url="", embed_images=True).from_notebook_node(cells)
+    text, _ = HTMLExporter(embed_images=True).from_notebook_node(cells)
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(_framed(text, *around), encoding="utf-8")
+    page.write_text(_framed(_alone(text), *around), encoding="utf-8")
     return page
+
+
+def _read(notebook: Path) -> Any:
+    import nbformat
+
+    try:
+        return nbformat.read(notebook, as_version=4)
+    except OSError as error:
+        raise UsageError(f"{notebook} can't be read: {error.strerror or error}") from None
+    except (ValueError, TypeError, LookupError, AttributeError, nbformat.ValidationError) as error:  # any other JSON
+        raise UsageError(f"{notebook} is no notebook: {' '.join(str(error).split())[:200]}") from None
+
+
+def _alone(text: str) -> str:
+    """A page without the scripts of its head, which would be fetched from other machines, for formulas and diagrams."""
+    head, body, rest = text.partition("<body")
+    return re.sub(r"<script\b.*?</script>", "", head, flags=re.DOTALL) + body + rest
 
 
 def _without_widgets(notebook: Any) -> None:
@@ -77,9 +96,8 @@ def _static(output: Any) -> Any:
 
 
 def _framed(text: str, before: str, after: str) -> str:
-    return re.sub(r"(<body[^>]*>)", lambda found: found[1] + before, text, count=1).replace(
-        "</body>", after + "</body>"
-    )
+    head, body, rest = re.sub(r"(<body[^>]*>)", lambda found: found[1] + before, text, count=1).rpartition("</body>")
+    return head + after + body + rest
 
 
 def site(
@@ -95,6 +113,8 @@ def site(
     chosen = list(notebooks) or sorted(folder.glob("*.ipynb"))
     if not chosen:
         raise UsageError(f"no notebooks in {folder}; they come with a checkout of the repository")
+    for notebook in chosen:
+        _read(notebook)  # a mistake is told before minutes are spent
     given = {"WORKBENCH_OUT": str((out / "runs").resolve()), **(environment or {})}
     entries = []
     for i, notebook in enumerate(tqdm(chosen, desc="notebooks", unit="page")):
@@ -107,27 +127,31 @@ def site(
 
 def _navigation(before: Path | None, after: Path | None) -> str:
     links = [
-        f'<a href="{before.stem}.html">← {title(before)}</a>' if before else "<span></span>",
+        f'<a href="{_address(before)}">← {title(before)}</a>' if before else "<span></span>",
         '<a href="index.html">all notebooks</a>',
-        f'<a href="{after.stem}.html">{title(after)} →</a>' if after else "<span></span>",
+        f'<a href="{_address(after)}">{title(after)} →</a>' if after else "<span></span>",
     ]
     style = "display:flex; justify-content:space-between; padding:10px 24px; font-family:sans-serif; font-size:14px"
     return f'<nav style="{style}">{"".join(links)}</nav>'
 
 
+def _address(notebook: Path) -> str:
+    """Of a notebook's page, beside the others."""
+    return quote(f"{notebook.stem}.html")
+
+
 def title(notebook: Path) -> str:
-    """The first heading of a notebook."""
+    """The first heading of a notebook, or its file's name, as HTML."""
     return _first_text(notebook)[0]
 
 
 def _first_text(notebook: Path) -> tuple[str, str]:
     """(heading, first paragraph) of the first cell, as HTML without markup."""
-    import nbformat
-
-    heading, _, rest = str(nbformat.read(notebook, as_version=4).cells[0].source).partition("\n")
+    cells = [cell for cell in _read(notebook).cells[:1] if cell.cell_type == "markdown"]
+    heading, _, rest = str(cells[0].source if cells else "").partition("\n")
     paragraph = rest.strip().split("\n\n")[0].replace("\n", " ")
     plain = re.sub(r"[*`]", "", paragraph)
-    return html.escape(heading.lstrip("# ").strip()), html.escape(plain)
+    return html.escape(heading.lstrip("# ").strip() or notebook.stem), html.escape(plain)
 
 
 def _entry(notebook: Path, page: Path) -> str:
@@ -135,7 +159,7 @@ def _entry(notebook: Path, page: Path) -> str:
     heading, question = _first_text(notebook)
     picture = _thumbnail(page.read_text(encoding="utf-8"))
     image = f'<img src="{picture}" alt="">' if picture else ""
-    return f'<a class="card" href="{page.name}">{image}<h2>{heading}</h2><p>{question}</p></a>'
+    return f'<a class="card" href="{_address(page)}">{image}<h2>{heading}</h2><p>{question}</p></a>'
 
 
 def _thumbnail(text: str) -> str:

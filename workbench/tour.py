@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from workbench.analysis import analyse
+from workbench.figures import lint
 from workbench.figures.export import export
 from workbench.figures.tables import text
 from workbench.pages import NOTEBOOKS, execute
@@ -52,17 +53,30 @@ def train(out: str | Path = "out/tour", jobs: int = 2, epochs: int = EPOCHS) -> 
 
 
 def tour(out: str | Path = "out/tour", jobs: int = 2, epochs: int = EPOCHS, notebook: bool = True) -> list[Path]:
-    """Make everything, show the table, and say what was made and what to open next. Returns the files."""
+    """Make everything, show the table, and say what was made and what to open next. Returns the files.
+
+    `lint.Faulty` at the very end, with everything made, where a figure breaks the rules of a paper.
+    """
     out, begun = Path(out), time.monotonic()
     count, minutes = len(EXPERIMENT.methods) * len(EXPERIMENT.seeds), 1 + 3 * epochs / EPOCHS
     print(f"{count} trainings of {epochs} epochs, {jobs} at a time: about {minutes:.0f} minutes on two CPU cores")
     runs = train(out, jobs, epochs)
     print("figures and tables ...")
-    files = export(runs, out)
+    files, faults = _exported(runs, out)
     if notebook:
         files += _notebook(out, epochs)
     print(_last_screen(runs, files, out, time.monotonic() - begun))
+    if faults:
+        raise lint.Faulty(faults)
     return files
+
+
+def _exported(runs: Sequence[Run], out: Path) -> tuple[list[Path], list[str]]:
+    """The files of figures and tables, and what is wrong with the figures: no reason to stop before all is made."""
+    try:
+        return export(runs, out), []
+    except lint.Faulty as faulty:
+        return faulty.written, faulty.faults
 
 
 def _notebook(out: Path, epochs: int) -> list[Path]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import gaussian_blur
 
+from workbench import style
 from workbench.analysis import faithfulness
 from workbench.analysis.attribution import attribute, to_unit
 from workbench.analysis.cam import SCORES, STEPS, cam
@@ -18,6 +19,7 @@ from workbench.analysis.faithfulness import best_threshold, mask_scores, perturb
 from workbench.analysis.inputs import Examples
 from workbench.analysis.side_by_side import short_names
 from workbench.config import UsageError
+from workbench.figures import lint
 from workbench.models import Net
 
 # ------------------------------------------------------------------------------------------ against the object's mask
@@ -269,6 +271,21 @@ def test_grid() -> None:
     texts = [text.get_text() for text in ax.texts]
     assert all(title in texts for title in ("image", "Mixup", "CutMix", "Vanilla"))
     assert texts.count("bee") == 2
+
+
+@pytest.mark.parametrize(("count", "images", "bands"), [(1, 1, 1), (4, 1, 1), (6, 2, 2), (6, 1, 2)])
+def test_grid_on_a_narrow_page_cuts_no_name(count: int, images: int, bands: int) -> None:
+    """Few images make a low grid, many nets narrow columns: what does not fit stands in a further band."""
+    keys = ("vanilla", "mixup", "cutmix", "manifoldmix", "saliencymix", "attentivemix")[:count]
+    given = [(f"shapes-resnet8-{key}-s0", net) for key, (_, net) in zip(keys, nets(1) * count, strict=False)]
+    found = cam(given, data(images))
+    figure = found.figure("cvpr", 1)
+    (ax,) = figure.axes
+    texts = [text.get_text() for text in ax.texts]
+    assert all(style.label(key) in texts for key in keys)
+    assert texts.count("image") == bands
+    assert len(ax.images) == images * (count + bands)
+    assert lint.faults(figure) == []
 
 
 def test_overlay_leaves_the_picture_where_the_map_is_low() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from workbench.analysis.compare import Score
 from workbench.analysis.inputs import Examples
 from workbench.analysis.needs import NEEDS
 from workbench.analysis.ranking import Outcome
-from workbench.config import RunConfig, UsageError
+from workbench.config import RunConfig, UsageError, dump
 from workbench.data import load
 from workbench.methods import build
 from workbench.models import Net
@@ -388,6 +389,15 @@ def test_times_of_another_machine_are_not_read(trained: list[Run], monkeypatch: 
     monkeypatch.setattr(cache, "_machine", lambda: ["another"])
     analyse(trained[0], "cost", **OPTIONS["cost"])
     assert len(list((trained[0].path / "analysis").glob("cost-*"))) == count + 1
+
+
+def test_a_run_is_costed_in_its_own_precision(trained: list[Run], tmp_path: Path) -> None:
+    shutil.copytree(trained[0].path, tmp_path / "half")
+    (tmp_path / "half" / "config.yaml").write_text(dump(dataclasses.replace(trained[0].config, precision="bf16")))
+    half = Run(tmp_path / "half")
+    found = analyse([trained[0], half], "cost", **OPTIONS["cost"])
+    assert [one.precision for one in found] == ["fp32", "bf16"]
+    assert analyse(half, "cost", **OPTIONS["cost"], precision="fp32").precision == "fp32"
 
 
 def test_mistakes_are_told(run: FakeRun) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from typing import Any
 
 import numpy as np
@@ -163,6 +164,26 @@ def test_groups_stay_together_on_the_map() -> None:
     assert np.array_equal(position, again)
 
 
+def test_groups_stay_together_on_the_map_by_umap() -> None:
+    """Where the extra is installed."""
+    pytest.importorskip("umap")
+    groups = np.repeat(np.arange(3), 20)
+    points = 20 * np.eye(3)[groups] + np.random.default_rng(0).normal(size=(60, 3))
+    position, neighbours, divergence = lay_out(points, 10, 0, "umap")
+    assert (neighbours, np.isnan(divergence)) == (10, True)
+    distance = np.linalg.norm(position[:, None] - position[None], axis=-1) + 1e9 * np.eye(60)
+    assert (groups[distance.argmin(1)] == groups).all()
+    assert np.array_equal(position, lay_out(points, 10, 0, "umap")[0])
+    assert lay_out(cloud(4), 30, 0, "umap")[0].shape == (4, 2)
+
+
+def test_without_umap_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "umap" else find(name))
+    with pytest.raises(UsageError, match=r"needs umap-learn, which is not here: pip install 'workbench\[umap\]'"):
+        embedding(nets(), data(), method="umap")
+
+
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
 def test_few_points(number: int) -> None:
     position, _, divergence = lay_out(cloud(number), 30, 0)
@@ -266,6 +287,7 @@ def test_few_images(number: int) -> None:
     ("options", "message"),
     [
         ({"view": "maps"}, "did you mean 'map'"),
+        ({"method": "t-sne"}, "did you mean 'tsne'"),
         ({"perplexity": 0.5}, "perplexity must be a number from 1"),
         ({"perplexity": float("nan")}, "perplexity must be a number from 1"),
     ],

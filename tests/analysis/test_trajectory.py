@@ -33,8 +33,8 @@ def trained(steps: int = 6) -> tuple[Net, dict[int, dict[str, Tensor]], Examples
 
 def test_principal_directions_are_the_singular_vectors() -> None:
     rows = torch.from_numpy(np.random.default_rng(0).normal(size=(5, 40)))
-    path, shares, directions = principal(rows)
     apart = (rows - rows[-1]).numpy()
+    path, shares, directions = principal(torch.from_numpy(apart).split(7, 1))
     values, right = np.linalg.svd(apart)[1:]
     np.testing.assert_allclose(np.abs(directions.numpy() @ right[:2].T), np.eye(2), atol=1e-10)
     np.testing.assert_allclose(shares, values[:2] ** 2 / (values**2).sum())
@@ -45,16 +45,32 @@ def test_principal_directions_are_the_singular_vectors() -> None:
 
 def test_a_straight_path_has_one_direction() -> None:
     line = torch.linspace(0, 1, 4, dtype=torch.float64)[:, None] * torch.ones(9, dtype=torch.float64)
-    path, shares, directions = principal(line)
+    path, shares, directions = principal([line - line[-1]])
     np.testing.assert_allclose(path, [[3, 0], [2, 0], [1, 0], [0, 0]], atol=1e-9)
     np.testing.assert_allclose(shares, [1, 0], atol=1e-12)
     assert directions.isfinite().all()
 
 
 def test_training_that_stood_still_is_a_point() -> None:
-    path, shares, _ = principal(torch.ones(4, 9, dtype=torch.float64))
+    path, shares, _ = principal([torch.zeros(4, 9, dtype=torch.float64)])
     np.testing.assert_array_equal(path, 0)
     np.testing.assert_array_equal(shares, 0)
+
+
+def test_weights_in_chunks_and_in_float32_give_the_plain_computation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps a millionth as long as the weights: their squares summed in float32 would be noise."""
+    rng = np.random.default_rng(0)
+    start = {name: rng.normal(size=shape) for name, shape in {"a": (30, 20), "b": (20,), "c": (3, 4, 5)}.items()}
+    states = {
+        epoch: {n: torch.from_numpy(v + 1e-6 * epoch * rng.normal(size=v.shape)).float() for n, v in start.items()}
+        for epoch in (1, 3, 4, 9)
+    }
+    flat = np.stack([np.concatenate([t.double().numpy().ravel() for t in s.values()]) for s in states.values()])
+    left, values, _ = np.linalg.svd(flat - flat[-1], full_matrices=False)
+    monkeypatch.setattr("workbench.analysis.trajectory.AT_ONCE", 64)  # 16 weights at a time
+    found = trajectory(states, None, None)
+    np.testing.assert_allclose(np.abs(found.path), np.abs(left[:, :2] * values[:2]), rtol=1e-9, atol=1e-18)
+    np.testing.assert_allclose(found.shares, values[:2] ** 2 / (values**2).sum(), rtol=1e-9)
 
 
 def test_only_what_is_learned_counts() -> None:
@@ -74,7 +90,7 @@ def test_the_loss_on_the_plane_is_that_of_nets_moved_by_hand() -> None:
     found = trajectory(states, net, data, points=5)
     names = [name for name, _ in net.named_parameters()]
     flat = torch.stack([torch.cat([s[n].reshape(-1) for n in names]) for s in states.values()])
-    directions = principal(flat)[2]
+    directions = principal([flat - flat[-1]])[2]
     there = tiny(0)
     for i, j in ((0, 0), (1, 3), (4, 4)):
         weights = flat[-1] + found.a[i] * directions[0] + found.b[j] * directions[1]

@@ -43,6 +43,12 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     assert "usage: workbench" in text and len(text.splitlines()) > 5
 
 
+def test_figures_and_analyses_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    for command, named in (("figures", "reliability"), ("analyse", "calibration")):
+        assert code_of(command) == 0
+        assert named in capsys.readouterr().out
+
+
 def test_help_does_not_wait_for_torch() -> None:
     script = """
 import sys

@@ -137,7 +137,7 @@ def test_the_small_histogram_marks_what_is_shown():
     svg = histogram_svg(distribution("cutmix"), 0.25, 0.75, "#f2a81d", 316, 92)
 
     assert re.search(r'<path d="M83\.0 [^>]* stroke="#f2a81d"', svg)  # 8 + 0.25 * 300
-    assert "M233.0 64" in svg  # 8 + 0.75 * 300
+    assert "M233.0 61" in svg  # 8 + 0.75 * 300
 
 
 # -------------------------------------------------------------------------------------------------------- figure

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_results import store_all
+from tests.fake_results import hessian, store, store_all
 from tests.fake_runs import write_runs
 from workbench import figures, style
 from workbench.__main__ import main
@@ -24,11 +24,11 @@ def cut(runs, *, venue: str, columns: int):
 
 
 def test_everything_is_written_and_passes_the_lint(tmp_path: Path) -> None:
-    runs = store_all(write_runs(tmp_path / "runs", ("vanilla", "mixup", "cutmix")))
+    runs = store_all(write_runs(tmp_path / "runs", ("vanilla", "mixup")))
     files = {path.name for path in export(runs, tmp_path / "out", formats=("png",))}
     tables = {f"{name}.{kind}" for name in ("compare", "calibration", "robustness") for kind in ("txt", "csv", "tex")}
     pages = {f"{name}.png" for name in figures.FIGURES if name != "card"}
-    cards = {f"card-{method}.png" for method in ("vanilla", "mixup", "cutmix")}
+    cards = {f"card-{method}.png" for method in ("vanilla", "mixup")}
     assert files == tables | pages | cards
     assert {path.name for path in (tmp_path / "out").iterdir()} == files
 
@@ -36,16 +36,20 @@ def test_everything_is_written_and_passes_the_lint(tmp_path: Path) -> None:
 def test_what_is_not_stored_is_left_out_unless_it_is_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs = write_runs(tmp_path / "runs", ("vanilla", "mixup"), (0,))
-    for run in runs:
-        (run.path / "weights.safetensors").write_text("")
-    files = export(runs, tmp_path / "out", formats=("png",))
-    assert "hessian.png" not in {path.name for path in files}
-    assert "left out figure hessian: no stored hessian of 2 of 2 runs: `workbench analyse hessian" in (
-        "".join(capsys.readouterr())
+    runs = write_runs(tmp_path / "runs", ("vanilla",), (0,))
+    (runs[0].path / "weights.safetensors").write_text("")
+    store(runs, "hessian", hessian(runs[0]))
+    names = {path.name for path in export(runs, tmp_path / "out", formats=("png",))}
+    assert {"curves.png", "hessian.png"} <= names
+    assert not {"corruptions.png", "samples.png"} & names
+    stored, *others = [line for line in "".join(capsys.readouterr()).splitlines() if "left out" in line]
+    assert stored.endswith(
+        "left out landscape, cam, corruptions, fidelity: nothing stored yet; `workbench analyse landscape RUNS` "
+        "(likewise cam, robustness, fidelity)"
     )
-    with pytest.raises(UsageError, match="no stored hessian"):
-        export(runs, tmp_path / "out", only=("hessian",))
+    assert any("left out figure samples: " in line for line in others)  # vanilla mixes nothing
+    with pytest.raises(UsageError, match="no stored cam"):
+        export(runs, tmp_path / "out", only=("cam",))
 
 
 def test_a_faulty_figure_fails_the_command(
@@ -60,7 +64,10 @@ def test_a_faulty_figure_fails_the_command(
     with pytest.raises(SystemExit) as caught:
         main(["figures", str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
     assert caught.value.code == 1
-    assert "figure curves: cut off: Text 'over the edge'" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "figure curves: cut off: Text 'over the edge'" in told
+    assert f"written all the same:\n  {tmp_path / 'out' / 'compare.txt'}" in told
+    assert str(tmp_path / "out" / "curves.pdf") in told
     assert (tmp_path / "out" / "curves.pdf").exists()
 
 

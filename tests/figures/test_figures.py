@@ -10,6 +10,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import matplotlib
@@ -19,22 +21,41 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from PIL import Image
 
+from tests import fake_results
 from tests.fake_results import plane, store, store_all
 from tests.fake_runs import PICTURES, TOUR, FakeRun, write_run, write_runs
 from workbench import figures, style
-from workbench.analysis import analyse, base, stored
+from workbench.analysis import analyse, base, cache, stored
 from workbench.config import RunConfig, UsageError
 from workbench.figures import FIGURES, FORMATS, labels, lint, render, save
 
 OPTIONS = {"card": {"method": "mixup"}}
 """Of figures that show one method."""
 WRITABLE = tuple(kind for kind in FORMATS if kind != "pgf" or shutil.which(figures.TEX))
-PAGES = [("cvpr", 1), ("cvpr", 2), ("neurips", 1), ("eccv", 1), ("tpami", 1)]
+PAGES = [("cvpr", 1), ("cvpr", 2), ("neurips", 1)]
+"""The narrowest page, the widest but one, and the largest font; the others lie between them."""
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[FakeRun]:
     return store_all(write_runs(tmp_path_factory.mktemp("runs")))
+
+
+@pytest.fixture(scope="module")
+def drawn(runs: list[FakeRun]) -> Callable[..., Figure]:
+    """`drawn(name, venue, columns)`: a figure of the runs, drawn once for all tests that look at it."""
+
+    @lru_cache
+    def draw(name: str, venue: str = "cvpr", columns: int = 1) -> Figure:
+        return render(runs, name, venue, columns, **OPTIONS.get(name, {}))
+
+    return draw
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> list[FakeRun]:
+    """Two methods, one of them a user's own, with one seed."""
+    return store_all(write_runs(tmp_path_factory.mktemp("few"), ("vanilla", "a_method_of_my_own"), (0,)))
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +73,9 @@ def texts(figure: Figure) -> str:
 
 @pytest.mark.parametrize(("venue", "columns"), PAGES)
 @pytest.mark.parametrize("name", FIGURES)
-def test_layout(runs: list[FakeRun], name: str, venue: str, columns: int) -> None:
+def test_layout(drawn: Callable[..., Figure], name: str, venue: str, columns: int) -> None:
     before = dict(matplotlib.rcParams)
-    figure = render(runs, name, venue, columns, **OPTIONS.get(name, {}))
+    figure = drawn(name, venue, columns)
     assert figure.get_figwidth() == style.page_width(venue, columns)
     assert figure.get_figheight() < 9  # a page is
     assert lint.faults(figure) == []
@@ -75,24 +96,43 @@ def test_layout_of_all_methods(everything: list[FakeRun], name: str, columns: in
     assert figure.get_figheight() < 9
 
 
+def test_layout_of_a_card_of_a_users_own_method(few: list[FakeRun]) -> None:
+    assert lint.faults(render(few, "card", method="a_method_of_my_own")) == []
+
+
+WRITE = """
+import json, sys
+from pathlib import Path
+from tests.fake_runs import FakeRun
+from workbench.figures import FIGURES, render, save
+runs = [FakeRun(p) for p in sorted(Path(sys.argv[1]).iterdir())]
+for name in FIGURES:
+    options = {"method": "vanilla"} if name == "card" else {}
+    save(render(runs, name, "icml", **options), Path(sys.argv[3]) / "new" / name, json.loads(sys.argv[2]))
+"""
+
+
+@pytest.fixture(scope="module")
+def elsewhere(few: list[FakeRun], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every figure in every format, written by another process with other hashes of texts."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    words = [sys.executable, "-c", WRITE, str(few[0].path.parent), json.dumps(WRITABLE)]
+    seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
+    subprocess.run([*words, str(folder)], check=True, cwd=Path.cwd(), env=os.environ | {"PYTHONHASHSEED": seed})
+    return folder / "new"
+
+
 @pytest.mark.parametrize("name", FIGURES)
-def test_layout_of_one_seed_and_two_methods(tmp_path: Path, name: str) -> None:
-    runs = store_all(write_runs(tmp_path, ("vanilla", "a_method_of_my_own"), (0,)))
-    figure = render(runs, name, **({"method": "a_method_of_my_own"} if name == "card" else {}))
+def test_files(few: list[FakeRun], elsewhere: Path, tmp_path: Path, name: str) -> None:
+    """Nothing cut, exact size, TrueType fonts, and a rendering by another process is the same to the byte."""
+    figure = render(few, name, "icml", **({"method": "vanilla"} if name == "card" else {}))
+    files = save(figure, tmp_path / name, WRITABLE)
     assert lint.faults(figure) == []
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_files(runs: list[FakeRun], tmp_path: Path, name: str) -> None:
-    """Exact size, TrueType fonts, and a second rendering is the same to the byte."""
-    options = OPTIONS.get(name, {})
-    first = save(render(runs, name, "icml", **options), tmp_path / "new" / "same", WRITABLE)
-    second = save(render(runs, name, "icml", **options), tmp_path / "same", WRITABLE)
-    assert [p.name for p in first] == [f"same.{kind}" for kind in WRITABLE]
-    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
-    assert [fault for path in first for fault in lint.file_faults(path, style.page_width("icml"))] == []
-    pdf, png, svg = (p.read_bytes() for p in first[:3])
+    assert [p.name for p in files] == [f"{name}.{kind}" for kind in WRITABLE]
+    assert [p.read_bytes() for p in files] == [(elsewhere / p.name).read_bytes() for p in files]
     width = style.page_width("icml")
+    assert [fault for path in files for fault in lint.file_faults(path, width)] == []
+    pdf, png, svg = (p.read_bytes() for p in files[:3])
     box = re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", pdf)
     assert box is not None
     assert float(box[1]) == pytest.approx(72 * width)
@@ -102,32 +142,6 @@ def test_files(runs: list[FakeRun], tmp_path: Path, name: str) -> None:
     assert b"STIX" in pdf
     assert b"/CreationDate" not in pdf
     assert b"<dc:date>" not in svg
-
-
-DIGESTS = """
-import hashlib, json, sys, tempfile
-from pathlib import Path
-from tests.fake_runs import FakeRun
-from workbench.figures import FIGURES, render, save
-runs = [FakeRun(p) for p in sorted(Path(sys.argv[1]).iterdir())]
-options, kinds = json.loads(sys.argv[2]), json.loads(sys.argv[3])
-with tempfile.TemporaryDirectory() as folder:
-    files = {name: save(render(runs, name, **options.get(name, {})), Path(folder) / name, kinds) for name in FIGURES}
-    print(json.dumps({p.name: hashlib.sha256(p.read_bytes()).hexdigest() for ps in files.values() for p in ps}))
-"""
-
-
-def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
-    runs = store_all(write_runs(tmp_path, ("vanilla", "mixup"), (0,)))
-    words = [sys.executable, "-c", DIGESTS, str(runs[0].path.parent), json.dumps(OPTIONS), json.dumps(WRITABLE)]
-    found = [
-        json.loads(subprocess.run(
-            words, capture_output=True, text=True, check=True, cwd=Path.cwd(), env=os.environ | {"PYTHONHASHSEED": seed}
-        ).stdout.splitlines()[-1])
-        for seed in ("1", "2")
-    ]  # fmt: skip
-    assert found[0] == found[1]
-    assert len(found[0]) == len(FIGURES) * len(WRITABLE)
 
 
 def test_every_figure_is_described() -> None:
@@ -141,8 +155,8 @@ def test_every_figure_is_described() -> None:
 # ------------------------------------------------------------------------------------------------- what they show
 
 
-def test_samples_show_sources_mixes_weights_and_masks(runs: list[FakeRun]) -> None:
-    figure = render(runs, "samples", "cvpr", 1)
+def test_samples_show_sources_mixes_weights_and_masks(runs: list[FakeRun], drawn: Callable[..., Figure]) -> None:
+    figure = drawn("samples")
     stored = {run.config.method: run.samples() for run in runs}
     rows: list[list[np.ndarray]] = []
     for ax in figure.axes:
@@ -179,8 +193,8 @@ def test_even_masks_are_not_shown(tmp_path: Path) -> None:
     assert len(render([run], "samples").axes) == 3 * PICTURES
 
 
-def test_curves_show_mean_and_range(runs: list[FakeRun]) -> None:
-    figure = render(runs, "curves")
+def test_curves_show_mean_and_range(runs: list[FakeRun], drawn: Callable[..., Figure]) -> None:
+    figure = drawn("curves")
     accuracy, loss = figure.axes
     by_seed = [run.history for run in runs if run.config.method == "cutmix"]
     for ax, column, scale in ((accuracy, "test_accuracy", 100), (loss, "train_loss", 1)):
@@ -212,8 +226,8 @@ def test_curves_stop_where_a_seed_stops(tmp_path: Path) -> None:
     assert list(render(runs, "curves").axes[0].lines[0].get_xdata()) == list(range(1, 8))
 
 
-def test_reliability_shows_every_method(runs: list[FakeRun]) -> None:
-    figure = render(runs, "reliability")
+def test_reliability_shows_every_method(runs: list[FakeRun], drawn: Callable[..., Figure]) -> None:
+    figure = drawn("reliability")
     assert [ax.get_title() for ax in figure.axes if ax.get_title()] == [style.LABELS[m] for m in TOUR]
     results = analyse([run for run in runs if run.config.method == "mixup"], "calibration")
     eces = 100 * np.array([r.ece for r in results])
@@ -221,9 +235,9 @@ def test_reliability_shows_every_method(runs: list[FakeRun]) -> None:
     assert f"gap \N{MINUS SIGN}{-100 * np.mean([r.signed_gap for r in results]):.1f} %" in texts(figure)
 
 
-def test_tradeoff_shows_cost_and_spread(runs: list[FakeRun]) -> None:
+def test_tradeoff_shows_cost_and_spread(runs: list[FakeRun], drawn: Callable[..., Figure]) -> None:
     found = analyse(runs, "compare")
-    figure = render(runs, "tradeoff")
+    figure = drawn("tradeoff")
     for ax, cost, spread in zip(
         figure.axes, (found.seconds, found.memory), (found.seconds_sd, found.memory_sd), strict=True
     ):
@@ -271,9 +285,9 @@ def test_labels_touch_nothing() -> None:
         )
 
 
-def test_landscape_shows_curves_and_lines(runs: list[FakeRun]) -> None:
+def test_landscape_shows_curves_and_lines(runs: list[FakeRun], drawn: Callable[..., Figure]) -> None:
     (found,) = stored(runs, "landscape")
-    accuracy, loss = render(runs, "landscape").axes
+    accuracy, loss = drawn("landscape").axes
     for i, method in enumerate(TOUR):
         rows = [k for k, run in enumerate(runs) if run.config.method == method]
         np.testing.assert_allclose(loss.lines[i].get_ydata(), found.loss[rows, :, 0].mean(0))
@@ -294,9 +308,9 @@ def test_landscape_shows_planes_at_the_same_levels(tmp_path: Path) -> None:
     assert lint.faults(figure) == []
 
 
-def test_hessian_shows_densities_and_numbers(runs: list[FakeRun]) -> None:
+def test_hessian_shows_densities_and_numbers(runs: list[FakeRun], drawn: Callable[..., Figure]) -> None:
     results = stored(runs[:2], "hessian")
-    figure = render(runs, "hessian")
+    figure = drawn("hessian")
     strip = figure.axes[0]
     for line, result in zip(strip.lines, results, strict=False):
         x, y = (np.asarray(v) for v in line.get_data())
@@ -307,9 +321,9 @@ def test_hessian_shows_densities_and_numbers(runs: list[FakeRun]) -> None:
     assert f"{np.mean(tops):.0f}" in strip.texts[0].get_text()
 
 
-def test_corruptions_show_means_ranges_and_clean(runs: list[FakeRun]) -> None:
+def test_corruptions_show_means_ranges_and_clean(runs: list[FakeRun], drawn: Callable[..., Figure]) -> None:
     results = stored([run for run in runs if run.config.method == "cutmix"], "robustness")
-    figure = render(runs, "corruptions", "cvpr", 2)
+    figure = drawn("corruptions", "cvpr", 2)
     by_title = {ax.get_title(): ax for ax in figure.axes}
     assert list(by_title) == ["all", "noise", "blur", "weather", "digital"]
     means = 100 * np.array([r.accuracy[:3].mean() for r in results])  # the first three kinds are noise
@@ -322,8 +336,8 @@ def test_corruptions_show_means_ranges_and_clean(runs: list[FakeRun]) -> None:
     assert kinds[0] == "gaussian noise"
 
 
-def test_fidelity_counts_sources_and_tells_bias(runs: list[FakeRun]) -> None:
-    figure = render(runs, "fidelity")
+def test_fidelity_counts_sources_and_tells_bias(runs: list[FakeRun], drawn: Callable[..., Figure]) -> None:
+    figure = drawn("fidelity")
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
     assert titles == [style.LABELS[m] for m in TOUR[1:]]  # vanilla mixes nothing
     results = stored([run for run in runs if run.config.method == "mixup"], "fidelity")
@@ -345,15 +359,21 @@ def test_cam_shows_one_column_a_method(runs: list[FakeRun]) -> None:
     np.testing.assert_allclose(np.asarray(ax.images[2].get_array()), expected)
 
 
-def test_card_says_what_is_known_and_what_is_not(runs: list[FakeRun], tmp_path: Path) -> None:
+def test_card_says_what_is_known_and_what_is_not(
+    runs: list[FakeRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = texts(render(runs, "card", "cvpr", 2, method="CutMix"))
     accuracy = [100 * run.result["accuracy"] for run in runs if run.config.method == "cutmix"]
     for piece in ("Yun, Han, Oh, Chun, Choe, Yoo", "arXiv:1905.04899", f"{np.mean(accuracy):.1f}", "95 % interval",
                   "under 15 corruptions", "object lost", "largest eigenvalue", "FLOPs 1.33"):  # fmt: skip
         assert piece in found
     assert "not stored" not in found
+    (run,) = write_runs(tmp_path / "moved", ("cutmix",), (0,))
+    store([run], "cost", fake_results.cost(run))
+    monkeypatch.setattr(cache, "_machine", lambda: ["another machine"])
+    assert "FLOPs 1.33" in texts(render([run], "card"))
     bare = texts(render(write_runs(tmp_path, ("cutmix",), (0,)), "card"))
-    assert "not stored: fidelity (workbench analyse fidelity RUNS)" in bare
+    assert "not stored: fidelity, robustness, cost, hessian (workbench analyse NAME RUNS)" in bare
     assert "object lost" not in bare
     with pytest.raises(UsageError, match="a card is of one method, got 'Vanilla', 'Mixup'"):
         render(runs, "card")

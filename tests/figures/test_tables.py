@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,27 @@ def test_settings_have_tables_of_their_own() -> None:
     assert alone.startswith("digits, resnet20, 3 epochs")
     assert "Step time" not in alone
     assert "No vanilla run of this setting" in alone
+    assert "No cost is given" not in alone
+
+
+def test_vanilla_on_other_hardware_is_told_and_not_denied() -> None:
+    """With no seed in common, there is neither a cost nor a difference, but there is a vanilla run."""
+    here, there = scores("vanilla", [0.7]), scores("mixup", [0.8, 0.81])[1:]
+    found = compare([*(replace(s, hardware="A100") for s in here), *(replace(s, hardware="H200") for s in there)])
+    for shown in (text(found), latex(found)):
+        assert "No vanilla run" not in shown
+        assert "No cost is given: Mixup was measured on H200, vanilla on A100." in shown
+
+
+def test_settings_that_were_tried_are_told(clear: Comparison) -> None:
+    assert "settings tried" not in text(clear)
+    beside = tuple(RunConfig(method="mixup", params={"alpha": a}) for a in (0.2, 0.5, 2.0))
+    found = compare([replace(s, beside=beside) for s in (*scores("vanilla", [0.7]), *scores("mixup", [0.8]))])
+    (caption,) = [line for line in latex(found).splitlines() if line.startswith(r"\caption")]
+    for shown in (text(found), caption):
+        assert "Mixup: 4 settings tried, 1 shown." in shown
+    assert text(found).endswith("more than luck: `workbench analyse ranking`.\n")
+    assert "ranking" not in caption  # a command is nothing for a paper
 
 
 def test_seeds_are_a_column_where_they_differ() -> None:

@@ -40,7 +40,8 @@ def analyse(run: StoredRun | Sequence[StoredRun], name: str, **options: Any) -> 
     """The result of an analysis on a run, computed once and then read from its folder.
 
     With several runs: one result where the analysis compares runs, otherwise a list with one a run. `options` are
-    those of the analysis's function. UsageError for an unknown name or option, or a run that lacks what is needed.
+    those of the analysis's function; some are taken from the run where they are left out (`Analysis.of_run`).
+    UsageError for an unknown name or option, or a run that lacks what is needed.
     """
     entry = choose(ANALYSES, name, "analysis")
     runs = list(run) if isinstance(run, Sequence) else [run]
@@ -48,10 +49,11 @@ def analyse(run: StoredRun | Sequence[StoredRun], name: str, **options: Any) -> 
         complete(entry.compute, name, options)
         beside = settings_beside(runs)
         return entry.compute([replace(ACROSS[entry.needs](r), beside=beside) for r in runs], **options)
-    chosen = complete(entry.compute, name, options)
     if entry.joint:
-        return cached(runs, name, entry, chosen)
-    results = [cached([r], name, entry, chosen) for r in runs]
+        return cached(runs, name, entry, complete(entry.compute, name, options))
+    asked = [{key: getattr(r.config, key) for key in entry.of_run} | options for r in runs]
+    chosen = [complete(entry.compute, name, one) for one in asked or [options]]
+    results = [cached([r], name, entry, one) for r, one in zip(runs, chosen, strict=False)]
     return results if isinstance(run, Sequence) else results[0]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from workbench import style
-from workbench.config import RunConfig
+from workbench.config import RunConfig, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,11 +72,15 @@ class Result(ABC):
             style.settle(figure)
             return figure
 
-    def _repr_png_(self) -> bytes:
-        """Shown as its plot where a result is the value of a notebook's cell."""
+    def _repr_png_(self) -> bytes | None:
+        """Shown as its plot where a result is the value of a notebook's cell; as text where it has none, such as a
+        comparison over several settings."""
         buffer = io.BytesIO()
-        with style.paper():
-            self.figure().savefig(buffer, format="png", dpi=150)
+        try:
+            with style.paper():
+                self.figure().savefig(buffer, format="png", dpi=150)
+        except UsageError:
+            return None
         return buffer.getvalue()
 
     def plot(self, ax: Axes | None = None) -> Axes:

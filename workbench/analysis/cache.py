@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,31 +54,30 @@ def stored(runs: Sequence[StoredRun], name: str) -> list[Result]:
     makes them, where some are missing.
     """
     entry = choose(ANALYSES, name, "analysis")
-    by_name = {run.name: run for run in runs}
-    found = {run.name: _newest(run, by_name, name, entry) for run in runs}
+    found = [_newest(run, runs, name, entry) for run in runs]
     if entry.joint:
-        joint = [one for one in found.values() if one is not None]
+        joint = [one for one in found if one is not None]
         if joint:
-            return [max(joint, key=lambda one: one[0])[2]]
-    missing = [run for run in runs if found[run.name] is None]
+            return [max(joint, key=lambda one: one[:2])[2]]
+    missing = [run for run, one in zip(runs, found, strict=True) if one is None]
     if missing:
-        places = " ".join(str(run.path) for run in missing[:4]) + (" ..." if len(missing) > 4 else "")
+        places = shlex.join(str(run.path) for run in missing[:4]) + (" ..." if len(missing) > 4 else "")
         raise UsageError(f"no stored {name} of {len(missing)} of {len(runs)} runs: `workbench analyse {name} {places}`")
-    return [one[2] for one in found.values() if one is not None]
+    return [one[2] for one in found if one is not None]
 
 
-def _newest(
-    run: StoredRun, by_name: Mapping[str, StoredRun], name: str, entry: Analysis
-) -> tuple[int, float, Result] | None:
+def _newest(run: StoredRun, runs: Sequence[StoredRun], name: str, entry: Analysis) -> tuple[int, float, Result] | None:
     """(runs that it covers, time of writing, result) of the best stored result in the folder of this run."""
+    by_name = {other.name: other for other in [*runs, run]}  # of runs with one name, this is the one that is meant
     candidates = []
     for path in (Path(run.path) / "analysis").glob(f"{name}-*.npz"):
-        covered = _covered(path, run, by_name, name, entry)
+        with suppress(FileNotFoundError):  # gone since it was listed
+            candidates.append((_covered(path, run, by_name, name, entry), path.stat().st_mtime, path))
+    for covered, written, path in sorted(candidates, reverse=True):
         result = _read(entry.result, path) if covered else None
         if result is not None:
-            shown = result if entry.joint else replace(cast(Any, result), name=run.name)
-            candidates.append((covered, path.stat().st_mtime, shown))
-    return max(candidates, key=lambda one: one[:2]) if candidates else None
+            return covered, written, result if entry.joint else replace(cast(Any, result), name=run.name)
+    return None
 
 
 def _covered(path: Path, run: StoredRun, by_name: Mapping[str, StoredRun], name: str, entry: Analysis) -> int:
@@ -85,11 +86,12 @@ def _covered(path: Path, run: StoredRun, by_name: Mapping[str, StoredRun], name:
         made = base.made_with(path)
     except UNREADABLE:  # a partial result, an older version's: not this analysis's whole result
         return 0
-    names = made.get("runs", []) if entry.joint else [run.name]
-    if not names or any(one not in by_name for one in names):
+    names, options = made.get("runs") if entry.joint else [run.name], made.get("options")
+    if not isinstance(names, list) or not isinstance(options, dict) or not names:
+        return 0  # written by something else
+    if any(not isinstance(one, str) or one not in by_name for one in names):
         return 0
-    fitting = _place([by_name[one] for one in names], name, entry, made.get("options", {})) == path
-    return len(names) if fitting else 0
+    return len(names) if _place([by_name[one] for one in names], name, entry, options) == path else 0
 
 
 def _place(runs: Sequence[StoredRun], name: str, entry: Analysis, options: Mapping[str, Any]) -> Path:
@@ -131,13 +133,21 @@ def _machine() -> list[str]:
 
 
 def _digest(sources: Sequence[Path], version: int, options: Mapping[str, Any], about: Sequence[str] = ()) -> str:
-    contents = []
-    for path in sources:
-        with path.open("rb") as file:
-            contents.append(hashlib.file_digest(file, "sha256").hexdigest())
+    contents = [_content(path) for path in sources]
     content = contents[0] if len(contents) == 1 else contents
     key = [version, content, _asked(options), *([list(about)] if about else [])]
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _content(path: Path) -> str:
+    found = path.stat()
+    return _hash(path, (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size))
+
+
+@lru_cache(maxsize=4096)  # weights are large, and every result that is looked for asks for them
+def _hash(path: Path, _version: tuple[int, ...]) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(kind: type[Result], path: Path) -> Result | None:

@@ -118,9 +118,11 @@ class Cam(Result):
 
     @property
     def height(self) -> float:
+        import matplotlib
+
         from workbench.analysis.cam_grid import shape
 
-        return shape(self)
+        return shape(self, matplotlib.rcParams["figure.figsize"][0])
 
     def draw(self, ax: Axes) -> None:
         """One row an image, one column a net: the maps over the images, the outline of the object, what was asked."""

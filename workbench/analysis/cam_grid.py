@@ -1,50 +1,90 @@
-"""The grid that compares maps: one row an image, one column a net, the image itself on the left."""
+"""The grid that compares maps: one row an image, one column a net, the image itself on the left. Nets whose names would
+not fit above their column stand in further bands below, with the images again."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from workbench import style
 from workbench.analysis.attribution import MAPS
-from workbench.analysis.side_by_side import fitting, short_names
+from workbench.analysis.side_by_side import cut, fitting, short_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from workbench.analysis.cam import Cam
 
 CAPTION, GAP, TITLE = 0.2, 0.05, 0.3
 """Room under a picture for its text, between pictures, and above them for titles, in sides of a picture."""
+NOTE = 0.2
+"""Inches for the line under the grid."""
 
 
-def shape(result: Cam) -> float:
-    """Height of the grid in widths."""
-    columns, rows = 1 + len(result.runs), len(result.labels)
-    return (rows * (1 + CAPTION) + TITLE) / (columns * (1 + GAP))
+def shape(result: Cam, width: float) -> float:
+    """Height in widths of a figure of `width` inches."""
+    across = _across(result, style.new_figure(width, 1, layout="none"), width)
+    wide, tall = _sides(result, across)
+    return tall / wide + NOTE / width
 
 
 def grid(ax: Axes, result: Cam) -> None:
     """Pictures at whole places of the axes, first row on top. Under each map: the probability of the class that was
     asked, and the class where it is not the label."""
-    titles = ["image", *short_names(result.runs)]
-    pictures = np.moveaxis(result.images, 1, -1) / 255
-    for i, picture in enumerate(pictures):
-        _place(ax, picture, 0, i, result.class_name(int(result.labels[i])))
-        for j, maps in enumerate(result.maps, 1):
-            _place(ax, overlay(picture, maps[i]), j, i, _caption(result, j - 1, i))
-            if len(result.masks):
-                _outline(ax, result.masks[i], j, i)
-    width, height = len(titles) * (1 + GAP) - GAP, len(pictures) * (1 + CAPTION)
-    figure, small = style.page(ax), 5 / 6 * style.points()
-    side = figure.get_figwidth() * ax.get_position().width / len(titles)
-    for j, title in enumerate(titles):
-        text = fitting(figure, title, side, small)
-        ax.text(j * (1 + GAP) + 0.5, -0.06, text, ha="center", va="bottom", fontsize="small")
-    ax.set(xlim=(0, width), ylim=(height, -TITLE), aspect="equal", xticks=(), yticks=())
+    ax.set(xticks=(), yticks=(), autoscale_on=False)  # else every picture sets limits of its own
     ax.spines[:].set_visible(False)
     ax.set_xlabel(f"{MAPS[result.kind].title} of the {result.target}; below a map, its probability", fontsize="small")
+    figure = style.page(ax)
+    if figure.get_layout_engine() is not None:
+        style.settle(figure)
+    box = ax.get_position(original=True)
+    width, height = box.width * figure.get_figwidth(), box.height * figure.get_figheight()
+    across = _across(result, figure, width)
+    wide, tall = _sides(result, across)
+    ax.set(xlim=(0, wide), ylim=(tall - TITLE, -TITLE), aspect="equal")
+    side, names = min(width / wide, height / tall), short_names(result.runs)
+    for first in range(0, len(names), across):
+        nets = range(first, min(first + across, len(names)))
+        _band(ax, result, nets, ["image", *(names[net] for net in nets)], first // across, side)
+
+
+def _across(result: Cam, figure: Figure, width: float) -> int:
+    """Nets in a band of `width` inches: as many as leave room for the longest word of a name above a picture."""
+    words = [word for name in short_names(result.runs) for word in name.split()]
+    longest = max(style.text_size(figure, word, _small())[0] for word in ["image", *words])
+    fit = max(1, int((1.01 * width / longest + GAP) / (1 + GAP)) - 1)
+    return math.ceil(len(result.runs) / math.ceil(len(result.runs) / fit))
+
+
+def _sides(result: Cam, across: int) -> tuple[float, float]:
+    """Width and height of the grid, in sides of a picture."""
+    bands = math.ceil(len(result.runs) / across)
+    return (1 + across) * (1 + GAP) - GAP, bands * (len(result.labels) * (1 + CAPTION) + TITLE)
+
+
+def _small() -> float:
+    return 5 / 6 * style.points()
+
+
+def _band(ax: Axes, result: Cam, nets: Sequence[int], titles: Sequence[str], band: int, side: float) -> None:
+    """The images, and the maps of some of the nets, below earlier bands. `side`: of a picture, in inches."""
+    figure, count = style.page(ax), len(result.labels)
+    top = band * (count * (1 + CAPTION) + TITLE)
+    for j, title in enumerate(titles):
+        text = fitting(figure, title, 1.01 * side, _small())
+        ax.text(j * (1 + GAP) + 0.5, top - 0.06, text, ha="center", va="bottom", fontsize="small")
+    for i, picture in enumerate(np.moveaxis(result.images, 1, -1) / 255):
+        shown = [(picture, result.class_name(int(result.labels[i])))]
+        shown += [(overlay(picture, result.maps[net, i]), _caption(result, net, i)) for net in nets]
+        for j, (pixels, caption) in enumerate(shown):
+            place = (j * (1 + GAP), top + i * (1 + CAPTION))
+            _place(ax, pixels, place, cut(figure, caption, (1 + GAP) * side, style.SMALLEST))
+            if j and len(result.masks):
+                _outline(ax, result.masks[i], place)
 
 
 def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
@@ -57,16 +97,16 @@ def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return np.clip((1 - weight) * grey + weight * colormaps["inferno"](0.2 + 0.7 * heat)[..., :3], 0, 1)
 
 
-def _place(ax: Axes, picture: np.ndarray, column: int, row: int, caption: str) -> None:
-    left, top = column * (1 + GAP), row * (1 + CAPTION)
+def _place(ax: Axes, picture: np.ndarray, place: tuple[float, float], caption: str) -> None:
+    left, top = place
     shown = picture[..., 0] if picture.shape[-1] == 1 else picture
     ax.imshow(shown, extent=(left, left + 1, top + 1, top), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     ax.text(left + 0.5, top + 1.02, caption, ha="center", va="top", fontsize=style.SMALLEST)
 
 
-def _outline(ax: Axes, mask: np.ndarray, column: int, row: int) -> None:
+def _outline(ax: Axes, mask: np.ndarray, place: tuple[float, float]) -> None:
     """The border of the object, between its pixels and the others."""
-    left, top = column * (1 + GAP), row * (1 + CAPTION)
+    left, top = place
     padded = np.pad(mask.astype(float), 1)
     x = left + (np.arange(padded.shape[1]) - 0.5) / mask.shape[1]
     y = top + (np.arange(padded.shape[0]) - 0.5) / mask.shape[0]

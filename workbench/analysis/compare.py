@@ -10,7 +10,7 @@ a share. The accuracy of a run is the one of its protocol; nothing here takes a 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -101,17 +101,29 @@ class Comparison(Result):
     @property
     def note(self) -> str:
         """What could not be compared, and why; empty if everything could."""
-        lost = [r for r in range(len(self.label)) if np.isnan(self.seconds[r]) and np.isnan(self.memory[r])]
-        known = [(self.setting[r], self.missing_cost[r]) for r in lost if self.missing_cost[r]]
+        rows = range(len(self.label))
+        known = [(self.setting[r], why) for r in rows for why in self.costs_missing([r])]
         return "; ".join(f"no cost for {setting}: {why}" for setting, why in dict.fromkeys(known))
 
     def remarks(self) -> list[str]:
         """What to know beside the numbers, a sentence a line: missing costs, settings tried, where to read on."""
-        rows = dict.fromkeys(zip(self.method, self.tried.tolist(), self.shown.tolist(), strict=True))
-        tried = [f"{style.label(m)}: {many} settings tried, {few} shown." for m, many, few in rows if many > few]
         first = [f"{self.note[0].upper()}{self.note[1:]}."] if self.note else []
-        ranked = ["Which of these differences are more than luck: `workbench analyse ranking`."]
-        return [*first, *tried, *(ranked if len(self.label) > 1 else [])]
+        return [*first, *self.ledger(range(len(self.label))), *self.further()]
+
+    def costs_missing(self, rows: Iterable[int]) -> list[str]:
+        """Why some of these rows have no cost."""
+        lost = [r for r in rows if np.isnan(self.seconds[r]) and np.isnan(self.memory[r])]
+        return list(dict.fromkeys(self.missing_cost[r] for r in lost if self.missing_cost[r]))
+
+    def ledger(self, rows: Iterable[int]) -> list[str]:
+        """Of which methods of these rows more settings were tried than are shown, a sentence each."""
+        counts = dict.fromkeys((self.method[r], int(self.tried[r]), int(self.shown[r])) for r in rows)
+        return [f"{style.label(m)}: {many} settings tried, {few} shown." for m, many, few in counts if many > few]
+
+    def further(self) -> list[str]:
+        """Where to read on, a sentence, if there is something to tell apart."""
+        ranked = "Which of these differences are more than luck: `workbench analyse ranking`."
+        return [ranked] if len(self.label) > 1 else []
 
     def to_frame(self) -> pd.DataFrame:
         """One row a method; `name` is its label, the other columns are the fields of this class."""

@@ -7,9 +7,8 @@ PyTorch's counter has them, for the whole batch; what is done element by element
 as its two matrix products: PyTorch's counter takes the fused kernels of a CPU for nothing, so they are off while it
 counts. Time is the median of the steps after one that warms up, those of the method and of plain training by turns.
 Memory is what lives all the time (weights, buffers, the batch) plus the highest rise within a step, gradients included
-and optimiser state left out. Everything is measured in float32 unless `precision` asks for autocast: give the one that
-the training used, which the analysis of a run can't know. FLOPs, memory and parameters are the same in every call;
-times are of this machine.
+and optimiser state left out. Everything is measured in float32 unless `precision` asks for autocast; of a run, in the
+precision of its training. FLOPs, memory and parameters are the same in every call; times are of this machine.
 """
 
 from __future__ import annotations

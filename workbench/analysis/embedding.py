@@ -1,9 +1,10 @@
 """What do the features look like? The penultimate features of several nets, of the same images.
 
 One map for all nets: each net's features are brought into one frame without changing the distances within a net (see
-`geometry.shared_frame`), the rows of all nets are put below each other, and one t-SNE lays them out (van der Maaten and
-Hinton, JMLR 2008). So panels can be compared: the same place means the same neighbours. A t-SNE shows who is near whom;
-distances between clusters and their sizes mean nothing, and the numbers do not come from it.
+`geometry.shared_frame`), the rows of all nets are put below each other, and one t-SNE (van der Maaten and Hinton, JMLR
+2008) or UMAP (McInnes, Healy and Melville, arXiv:1802.03426) lays them out. So panels can be compared: the same place
+means the same neighbours. Either shows who is near whom; distances between clusters and their sizes mean nothing, and
+the numbers do not come from it.
 
 Numbers come from the features themselves: debiased linear CKA between nets and, if asked for, their layers; alignment,
 uniformity and effective rank of each net.
@@ -13,6 +14,7 @@ R nets, N images, L places (a net's features, or one of its depths).
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -41,7 +43,8 @@ CELLS = 4
 """Cells along a side to which the maps inside a net are averaged for CKA: coarse places stay, memory is small."""
 FEATURES = "features"
 """Name of the place before the last linear layer."""
-VIEWS = {"map": "the t-SNE, a panel a net", "cka": "the matrix of CKA"}
+VIEWS = {"map": "the shared map, a panel a net", "cka": "the matrix of CKA"}
+METHODS = {"tsne": "t-SNE", "umap": "UMAP"}
 SECONDS_PER_POINT = 0.006
 """Of a t-SNE on one core, for the estimate."""
 
@@ -59,10 +62,12 @@ class Embedding(Result):
     """Names of the classes; empty where the data has none."""
     position: np.ndarray
     """(R, N, 2) on the shared map; its unit means nothing."""
+    method: str
+    """What made the map, a key of METHODS."""
     perplexity: float
-    """Of the t-SNE, as used: at most a third of the points."""
+    """Of the t-SNE, as used: at most a third of the points; of UMAP the number of neighbours."""
     divergence: float
-    """Kullback-Leibler divergence that the t-SNE ended with; nan where there were too few points for one."""
+    """Kullback-Leibler divergence that the t-SNE ended with; nan for UMAP, and where there were too few points."""
     place_runs: tuple[str, ...]
     """(L,) net of each row of `cka`, ..."""
     place_layers: tuple[str, ...]
@@ -151,6 +156,7 @@ def embedding(
     *,
     images: int = 500,
     layers: bool = False,
+    method: str = "tsne",
     perplexity: float = 30.0,
     seed: int = 0,
     view: str = "map",
@@ -158,10 +164,14 @@ def embedding(
 ) -> Embedding:
     """The features of several nets, given as (name, net), on the same images.
 
-    `layers`: CKA of every named depth too. `perplexity`: of the t-SNE, about the neighbours that count. `view`: what
-    `plot` draws, "map" or "cka". UsageError for nets or data that don't fit.
+    `layers`: CKA of every named depth too. `method`: of the map, "tsne" or "umap" (`pip install workbench[umap]`).
+    `perplexity`: of the t-SNE, about the neighbours that count; of UMAP, their number. `view`: what `plot` draws, "map"
+    or "cka". UsageError for nets or data that don't fit, and where UMAP is not installed.
     """
     choose(VIEWS, view, "view")
+    title = choose(METHODS, method, "method of the map")
+    if method == "umap" and importlib.util.find_spec("umap") is None:
+        raise UsageError("method umap needs umap-learn, which is not here: pip install 'workbench[umap]', or take tsne")
     if not isinstance(perplexity, int | float) or not perplexity >= 1:
         raise UsageError(f"perplexity must be a number from 1, got {shown(perplexity)}")
     data = examples(data, images, seed)
@@ -170,8 +180,9 @@ def embedding(
     with progress(2 * points, "embedding", _seconds(nets, data), unit="image") as bar:
         read = _read(nets, data, layers, bar)
         clouds = [found[FEATURES] for found in read]
-        bar.set_description("embedding: t-SNE")
-        position, used, divergence = lay_out(np.concatenate(geometry.shared_frame(clouds)), perplexity, seed)
+        bar.set_description(f"embedding: {title}")
+        points_of_all = np.concatenate(geometry.shared_frame(clouds))
+        position, used, divergence = lay_out(points_of_all, perplexity, seed, method)
         bar.update(points)
     places = [(run, place) for (run, _), found in zip(nets, read, strict=True) for place in found]
     return Embedding(
@@ -180,6 +191,7 @@ def embedding(
         labels=labels,
         classes=tuple(data.classes),
         position=position.reshape(len(nets), len(data), 2),
+        method=method,
         perplexity=used,
         divergence=divergence,
         place_runs=tuple(run for run, _ in places),
@@ -192,23 +204,36 @@ def embedding(
     )
 
 
-def lay_out(points: np.ndarray, perplexity: float, seed: int) -> tuple[np.ndarray, float, float]:
-    """(P, 2) float32 t-SNE of points (P, D), the perplexity used, and the divergence left.
+def lay_out(points: np.ndarray, perplexity: float, seed: int, method: str = "tsne") -> tuple[np.ndarray, float, float]:
+    """(P, 2) float32 map of points (P, D), the perplexity (UMAP: number of neighbours) used, and the divergence left.
 
     It starts from the first two principal components, so little depends on the seed. With fewer than four points it is
     these components themselves.
     """
-    from sklearn.manifold import TSNE
-
     u, s, _ = np.linalg.svd(points - points.mean(0), full_matrices=False)
     plane = np.pad((u * s)[:, :2], ((0, 0), (0, max(0, 2 - len(s)))))
     if len(points) < 4:
         return plane.astype(np.float32), np.nan, np.nan
+    start = (plane / (plane[:, 0].std() or 1)).astype(np.float32)
+    layout = _umap if method == "umap" else _tsne
+    return layout(points.astype(np.float32), start, perplexity, seed)
+
+
+def _tsne(points: np.ndarray, start: np.ndarray, perplexity: float, seed: int) -> tuple[np.ndarray, float, float]:
+    from sklearn.manifold import TSNE
+
     used = min(float(perplexity), (len(points) - 1) / 3)
-    spread = plane[:, 0].std()
-    start = (plane * (1e-4 / spread if spread > 0 else 1)).astype(np.float32)
-    tsne = TSNE(2, perplexity=used, init=start, random_state=seed, learning_rate="auto", method="barnes_hut")
-    return tsne.fit_transform(points.astype(np.float32)), used, float(tsne.kl_divergence_)
+    tsne = TSNE(2, perplexity=used, init=1e-4 * start, random_state=seed, learning_rate="auto", method="barnes_hut")
+    return tsne.fit_transform(points), used, float(tsne.kl_divergence_)
+
+
+def _umap(points: np.ndarray, start: np.ndarray, perplexity: float, seed: int) -> tuple[np.ndarray, float, float]:
+    """On one thread, for only then a seed gives the same map again."""
+    from umap import UMAP
+
+    used = max(2, min(round(perplexity), len(points) - 1))
+    umap = UMAP(n_neighbors=used, init=10 * start, random_state=seed, n_jobs=1)
+    return umap.fit_transform(points), float(used), np.nan
 
 
 def _seconds(nets: Sequence[tuple[str, Net]], data: Examples) -> float:

@@ -54,10 +54,11 @@ def _only_method(parts: Sequence[str]) -> str:
 
 def fitting(figure: Figure, text: str, width: float, size: float) -> str:
     """The text in lines of at most `width` inches; what is too long even so loses its middle."""
-    return "\n".join(_cut(figure, line, width, size) for line in style.wrap(figure, text, width, size))
+    return "\n".join(cut(figure, line, width, size) for line in style.wrap(figure, text, width, size))
 
 
-def _cut(figure: Figure, line: str, width: float, size: float) -> str:
+def cut(figure: Figure, line: str, width: float, size: float) -> str:
+    """The line without its middle where it is longer than `width` inches."""
     kept, shown = len(line), line
     while kept > 2 and style.text_size(figure, shown, size)[0] > width:
         kept -= 1

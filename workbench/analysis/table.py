@@ -24,6 +24,8 @@ class Analysis:
     one of ACROSS for an analysis over what several runs came to, which is not cached."""
     version: int = 1
     """Raised when the same input gives other numbers than before, so that older caches are not read."""
+    of_run: tuple[str, ...] = ()
+    """Options that are settings of a run too: a run's own hold where nothing else is asked for."""
     of_machine: bool = False
     """Whether the numbers are the machine's too, so that they are not read on another one."""
 
@@ -98,6 +100,7 @@ ANALYSES: Mapping[str, Analysis] = {
         "Embedding",
         "what the features look like: one map for several nets, CKA, alignment, uniformity, effective rank",
         needs="nets",
+        version=2,
     ),
     "robustness": Analysis(
         "robustness",
@@ -140,6 +143,7 @@ ANALYSES: Mapping[str, Analysis] = {
         "Cost",
         "parameters, FLOPs, time and memory of one training step, beside plain training of the same net",
         needs="method",
+        of_run=("precision",),
         of_machine=True,
     ),
 }

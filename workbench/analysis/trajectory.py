@@ -7,7 +7,7 @@ it, all learned weights counting, unscaled. Source: Li et al., arXiv:1712.09913,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 MARGIN = 0.25
 """Of the plane around the path, in lengths of the path's longer side."""
+AT_ONCE = 2**22
+"""Numbers of all states that are brought to float64 at a time: 32 MiB."""
 
 States = Mapping[int, Mapping[str, Tensor]]
 """Epoch -> state dict, by rising epoch."""
@@ -140,7 +142,8 @@ def trajectory(
         here = examples(data, images, seed)
         check_fit(net, here)
     epochs = np.array(list(states), np.int64)
-    path, shares, directions = principal(_rows(states))
+    _check_states(states)
+    path, shares, directions = principal(_Apart(states))
     if net is None or here is None:
         nothing = np.zeros(0)
         return Trajectory(name, epochs, path, shares, nothing, nothing, np.zeros((0, 0)), 0)
@@ -168,22 +171,21 @@ def _loss_on(a: np.ndarray, b: np.ndarray, net: Net, data: Examples, directions:
     return loss
 
 
-def principal(rows: Tensor) -> tuple[np.ndarray, np.ndarray, Tensor]:
-    """(T, n) weights -> path (T, 2), shares (2,) and directions (2, n) of length 1, or 0 where nothing is left.
+def principal(apart: Iterable[Tensor]) -> tuple[np.ndarray, np.ndarray, Tensor]:
+    """Path (T, 2), shares (2,) and directions (2, n) of length 1, or 0 where nothing is left, of n weights.
 
-    The principal directions of the differences to the last row. The first row lies on the positive side of both.
+    `apart`: the differences of T states to the last of them, (T, m) float64 for some of the weights after the other,
+    iterated twice. The first state lies on the positive side of both directions.
     """
-    apart = rows - rows[-1]
-    squares, vectors = torch.linalg.eigh(apart @ apart.T)  # T x T: n may be millions
+    products = torch.stack([part @ part.T for part in apart]).sum(0)  # T x T: n may be millions
+    squares, vectors = torch.linalg.eigh(products)
     squares, vectors = squares.flip(0)[:2].clamp(min=0), vectors.flip(1)[:, :2]
-    directions = (apart.T @ vectors).T
-    lengths = directions.norm(dim=1, keepdim=True)
-    enough = lengths > 1e-9 * apart.norm()
-    directions = torch.where(enough, directions / lengths, 0)
-    path = apart @ directions.T
+    directions = torch.cat([vectors.T @ part for part in apart], 1)
+    total, lengths = float(products.trace()), directions.norm(dim=1, keepdim=True)
+    scale = torch.where(lengths > 1e-9 * total**0.5, 1 / lengths, 0)
+    path = products @ vectors * scale.T
     signs = torch.where(path[0] < 0, -1.0, 1.0).to(path.dtype)
-    total = float((apart**2).sum())
-    return (path * signs).numpy(), (squares / (total or 1.0)).numpy(), directions * signs[:, None]
+    return (path * signs).numpy(), (squares / (total or 1.0)).numpy(), directions.mul_(scale * signs[:, None])
 
 
 def _learned(state: Mapping[str, Tensor]) -> list[str]:
@@ -192,18 +194,31 @@ def _learned(state: Mapping[str, Tensor]) -> list[str]:
     return [n for n, t in state.items() if t.is_floating_point() and n.rpartition(".")[2] not in statistics]
 
 
-def _rows(states: States) -> Tensor:
-    """(T, n) float64 on the CPU."""
+@dataclass(frozen=True)
+class _Apart:
+    """Differences of states to the last of them, (T, m) float64, for a part of the weights after the other: with all
+    states in memory, as much again in float64 would be too much."""
+
+    states: States
+
+    def __iter__(self) -> Iterator[Tensor]:
+        *_, last = self.states.values()
+        for name in _learned(last):
+            flat = [state[name].detach().reshape(-1) for state in self.states.values()]
+            for parts in zip(*(row.split(max(1, AT_ONCE // len(flat))) for row in flat), strict=True):
+                rows = torch.stack([part.cpu().double() for part in parts])
+                yield rows.sub_(rows[-1].clone())
+
+
+def _check_states(states: States) -> None:
+    """UsageError for too few states, and for such that are not of one net."""
     if len(states) < 3:
         raise UsageError(f"a trajectory needs the states of at least three epochs, got {len(states)}")
     *_, last = states.values()
-    names = _learned(last)
-    shapes = {name: last[name].shape for name in names}
+    shapes = {name: last[name].shape for name in _learned(last)}
     for epoch, state in states.items():
         if {name: state[name].shape for name in _learned(state)} != shapes:
             raise UsageError(f"epoch {epoch} has other weights than the last; take the states of one training")
-    flat = [torch.cat([s[name].detach().cpu().double().reshape(-1) for name in names]) for s in states.values()]
-    return torch.stack(flat)
 
 
 def _named(direction: Tensor, state: Mapping[str, Tensor], net: Net) -> Direction:

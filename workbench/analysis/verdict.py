@@ -41,12 +41,20 @@ def _cheapest(candidates: list[str], comparison: Comparison) -> str:
 
 def _more_seeds(ranking: Ranking, rivals: list[str]) -> str:
     needed = {label: ranking.seeds_needed[0, ranking.label.index(label)] - len(ranking.seeds) for label in rivals}
-    known = {label: int(more) for label, more in needed.items() if np.isfinite(more) and more > 0}
-    if not known:
+    more = [f"{label} with {int(n)} more" for label, n in needed.items() if np.isfinite(n) and n > 0]
+    enough = [label for label, n in needed.items() if n <= 0]
+    unknown = [label for label, n in needed.items() if not np.isfinite(n)]
+    if len(unknown) == len(rivals):
         return "The differences are too small, or the seeds too few, to say how many more would separate them."
-    told = _listed([f"{label} with {more} more" for label, more in known.items()])
-    best = ranking.label[0]
-    return f"If differences and spread stay as they are, {best} would be told from {told} (about an even chance)."
+    lines = []
+    if more:
+        told = f"{ranking.label[0]} would be told from {_listed(more)} (seeds; about an even chance)"
+        lines.append(f"If differences and spread stay as they are, {told}.")
+    if enough:
+        lines.append(f"For {_listed(enough)} it is the test images that are too few, not the seeds.")
+    if unknown:
+        lines.append(f"How many more seeds it would take for {_listed(unknown)} can't be said.")
+    return " ".join(lines)
 
 
 def _seeds(ranking: Ranking) -> str:

@@ -41,16 +41,21 @@ def figures(
 ) -> None:
     """Render figures and tables for a paper from finished runs, and hold them to a paper's rules.
 
+    Those of the published numbers, which need no runs, come from `workbench published --figures OUT`.
+
     Args:
-        runs: Run folders, or folders of runs.
+        runs: Run folders, or folders of runs; the figures there are are listed when left out.
         out: Where to write them.
         only: Names of figures; all of them when left out.
         venue: Whose column width and font sizes, e.g. cvpr, neurips, icml.
         columns: Width in columns.
         formats: Any of pdf, png, svg and (where there is a LaTeX) pgf; tables are text, CSV and LaTeX.
     """
-    from workbench.figures.export import export
+    from workbench.figures.export import drawable, export
 
+    if not runs:
+        print(drawable())
+        return
     for path in export(finished_runs(runs), out, only=only, venue=venue, columns=columns, formats=formats):
         print(path)
 

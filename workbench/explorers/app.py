@@ -29,12 +29,16 @@ TITLES = ("Mixed samples", "Live training", "Results")
 def page(root: str | Path = "out") -> widgets.Tab:
     """The three explorers behind tabs; `root`: the folder below which runs are looked for.
 
-    An explorer is made when its tab is first opened: what nobody looks at costs nothing.
+    An explorer is made when its tab is first opened: what nobody looks at costs nothing. A page made again closes the
+    explorers of the older one.
     """
     import ipywidgets as widgets
 
+    from workbench.explorers.base import close_all
+
+    close_all("page")
     places = [widgets.VBox() for _ in TITLES]
-    tabs = widgets.Tab(children=places, layout=widgets.Layout(width="100%"))
+    tabs = widgets.Tab(children=places, layout=widgets.Layout(width="auto"))
     tabs.titles = TITLES
     tabs.add_class("wb-page")
 

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import html
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -94,6 +94,22 @@ class Explorer:
         control.observe(self._changed, names="value")
         return control
 
+    def offer(self, control: Any, options: Sequence[Any]) -> None:
+        """Give a watched choice new options (values, or pairs of a text and a value), without drawing. What was chosen
+        stays chosen where it still is among them; else the first is, or, of a choice of several, none."""
+        if list(control.options) == list(options):
+            return
+        before, values = control.value, [one[1] if isinstance(one, tuple) else one for one in options]
+        control.unobserve(self._changed, names="value")
+        try:
+            control.options = options
+            if isinstance(control, widgets.SelectMultiple):
+                control.value = tuple(value for value in before if value in values)
+            elif values:  # a drop-down that held None would go on holding it
+                control.value = before if before in values else values[0]
+        finally:
+            self.watch(control)
+
     def on_click(self, button: widgets.Button, action: Callable[[], None]) -> widgets.Button:
         """Do this when the button is pressed; a mistake is told in the message's line. Gives the button back."""
         button.on_click(lambda _: self.attempt(action))
@@ -140,9 +156,10 @@ class Explorer:
         if self.failure is not None and not isinstance(self.failure, UsageError):
             raise self.failure
 
-    def attempt(self, action: Callable[[], None]) -> bool:
+    def attempt(self, action: Callable[[], None], *, unasked: bool = False) -> bool:
         """Do something; whether it went well. What it raises is shown in the message's line, and cleared by the next
-        thing that goes well; what a drawing raised, by the next good drawing only."""
+        thing that goes well; what a drawing raised, by the next good drawing only. What is done `unasked`, again and
+        again, clears no mistake but its own: a line must stay long enough to be read."""
         try:
             with _DRAWING:
                 action()
@@ -151,7 +168,8 @@ class Explorer:
             name = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
             self.tell(name + " ".join(str(error).split()), mistake=True)
             return False
-        if self.failure is not None and (action == self.draw or self._failed != self.draw):
+        clears = self._failed == action if unasked else self._failed != self.draw
+        if self.failure is not None and (action == self.draw or clears):
             self.failure = None
             if "wb-mistake" in self.message._dom_classes:
                 self.tell("")
@@ -189,7 +207,7 @@ class Explorer:
         while not self.closed:
             await asyncio.sleep(seconds)
             if not self.closed:
-                self.attempt(action)
+                self.attempt(action, unasked=True)
 
     # ---------------------------------------------------------------------------------------- showing and ending
 
@@ -223,6 +241,12 @@ class Explorer:
         self._tasks.clear()
         release(self.widget)
         self.free()
+
+
+def close_all(key: str) -> None:
+    """Close the explorers of every class that have this key."""
+    for explorer in [explorer for (_, taken), explorer in _OPEN.items() if taken == key]:
+        explorer.close()
 
 
 def release(root: widgets.Widget) -> None:

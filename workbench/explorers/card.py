@@ -71,6 +71,7 @@ class Card:
         self.body.layout.align_items = "flex-start"
         self.widget = column(head, self.body, gap="4px")
         self.widget.add_class("wb-card")
+        self.widget.layout.max_width = self.body.layout.max_width = "100%"  # in a narrow notebook the panel goes below
         self._build(params)
 
     @property

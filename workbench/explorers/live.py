@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ipywidgets as widgets
 
-from workbench.config import UsageError
+from workbench.config import RunConfig, UsageError
+from workbench.data import DATASETS
+from workbench.data.downloads import LAYOUTS
 from workbench.explorers import parts
 from workbench.explorers.base import Explorer
-from workbench.explorers.progress import Progress, progress, render, standing, table
+from workbench.explorers.progress import Progress, Watch, render, standing, table
 from workbench.explorers.screen import Screen
 from workbench.figures.replayed import replayed
 from workbench.methods import METHODS
@@ -18,6 +21,12 @@ from workbench.runs import Run, launch, replay, runs
 
 PERIOD = 1.0
 """Seconds between two looks at the run folders."""
+REST = 3.0
+"""Pause after a drawing that nobody asked for, in times that the drawing took: the kernel is there for others."""
+RESUMED = ("interrupted", "failed")
+"""States from which a run can go on."""
+QUICK_SIDE = 64
+"""Pixels of the side of pictures up to which an embedded data set is loaded in no time."""
 
 
 class LiveTraining(Explorer):
@@ -31,18 +40,21 @@ class LiveTraining(Explorer):
 
     def __init__(self, where: str | Path | Run | Sequence[Run] = "out/runs", *, key: str = "") -> None:
         super().__init__(key)
-        self._look = _looker(where)
+        self._find = _finder(where)
+        self._watch = Watch()
         self._seen: dict[str, Progress] = {}
         self._runs: dict[str, Run] = {}
-        self._batch_of: tuple[str, int, int] | None = None
-        size = widgets.Layout(width="300px", height="130px")
+        self._batch_of: tuple[Path, int, int] | None = None
+        self._late = False
+        self._rested_at = 0.0
+        size = widgets.Layout(width="370px", height="130px")
         self.choice = self.watch(widgets.SelectMultiple(options=[], layout=size))
         self.stop = self.on_click(parts.button("Stop", "End the chosen trainings; they can be resumed"), self._stop)
         self.resume = self.on_click(
             parts.button("Resume", "Go on with the chosen runs, each in a process of its own"), self._resume
         )
         self.batch_now = self.on_click(parts.button("Batch of now", "Show the step that runs now"), self._show_batch)
-        self.table = widgets.HTML(layout=widgets.Layout(overflow="auto", flex="1 1 400px"))
+        self.table = widgets.HTML(layout=widgets.Layout(overflow="auto", flex="1 1 640px"))
         self.curves = Screen()
         self.batch = Screen()
         chooser = parts.column(
@@ -50,7 +62,7 @@ class LiveTraining(Explorer):
             self.choice,
             parts.row(self.stop, self.resume, self.batch_now),
         )
-        self.export = parts.Export(self, lambda venue, columns: render(self._chosen(), venue, columns), "out/curves")
+        self.export = parts.Export(self, lambda venue, columns: render(self._readable(), venue, columns), "out/curves")
         self.lay_out(parts.row(chooser, self.table), self.curves.widget, self.batch.widget, self.export.row)
         self._read()
         self.settle()
@@ -60,89 +72,120 @@ class LiveTraining(Explorer):
 
     def draw(self) -> None:
         """Table, curves, and the last batch where it costs no net."""
-        chosen = self._chosen()
-        self.table.value = table([self._seen[run.name] for run in chosen])
-        self.stop.disabled = not any(self._seen[run.name].state == "running" for run in chosen)
-        self.resume.disabled = not any(self._seen[run.name].state in ("interrupted", "failed") for run in chosen)
-        self.batch_now.disabled = not chosen
-        if not any(self._seen[run.name].done >= 1 for run in chosen):
+        started, self._late = time.monotonic(), False
+        self._show_standing()
+        chosen = self._readable()
+        if not chosen or self._batch_of is None or self._batch_of[0] != chosen[0].path:
+            self._hide_batch()
+        if any(self._seen[name].done >= 1 for name in self._names()):
+            self.curves.show(render(chosen))
+            if _is_quick(chosen[0].config):
+                self._show_batch()
+        else:
             self.curves.clear()
-            self.batch.clear()
-            return
-        self.curves.show(render(chosen))
-        if chosen[0].config.method in METHODS and not METHODS[chosen[0].config.method].needs_net:
-            self._show_batch()
+            self._hide_batch()
+        ended = time.monotonic()
+        self._rested_at = ended + REST * (ended - started)
 
     def png(self) -> bytes:
         """The curves of the chosen runs; before the first epoch is done, how they stand."""
-        chosen = self._chosen()
-        begun = any(self._seen[run.name].done >= 1 for run in chosen)
-        return parts.figure_png(render(chosen) if begun else standing([self._seen[run.name] for run in chosen]))
+        found = [self._seen[name] for name in self._names()]
+        begun = any(p.done >= 1 for p in found)
+        return parts.figure_png(render(self._readable()) if begun else standing(found))
 
-    def _chosen(self) -> list[Run]:
-        """The chosen runs, or all where none is chosen; those that can't be read are left out."""
-        names = self.choice.value or tuple(self._runs)
-        return [self._runs[n] for n in names if n in self._runs and self._seen[n].state != "unreadable"]
+    def free(self) -> None:
+        self._runs, self._seen, self._watch = {}, {}, Watch()
 
-    def _read(self) -> bool:
-        """Look at the folders; whether anything has changed."""
-        self._runs = {run.name: run for run in self._look()}
-        seen = {name: progress(run) for name, run in self._runs.items()}
-        changed, self._seen = seen != self._seen, seen
-        options = [(f"{p.state}  ·  {name}", name) for name, p in seen.items()]
-        if options != list(self.choice.options):
-            kept = tuple(name for name in self.choice.value if name in seen)
-            self.choice.options = options  # this clears the choice
-            self.choice.value = kept
-        return changed
+    def _names(self) -> list[str]:
+        """Of the chosen runs, or of all where none is chosen: then those that run come first."""
+        if self.choice.value:
+            return [name for name in self.choice.value if name in self._seen]
+        return sorted(self._seen, key=lambda name: self._seen[name].state != "running")
+
+    def _readable(self) -> list[Run]:
+        return [self._runs[name] for name in self._names() if self._seen[name].state != "unreadable"]
+
+    def _show_standing(self) -> None:
+        """Table and buttons, which cost nothing."""
+        found = [self._seen[name] for name in self._names()]
+        self.table.value = table(found)
+        self.stop.disabled = not any(p.state == "running" for p in found)
+        self.resume.disabled = not any(p.state in RESUMED for p in found)
+        self.batch_now.disabled = not self._readable()
+
+    def _read(self) -> None:
+        """Look at the folders."""
+        self._runs, self._seen = self._watch.look(self._find())
+        self.offer(self.choice, [(f"{p.state}  ·  {name}", name) for name, p in self._seen.items()])
 
     def _refresh(self) -> None:
-        before = self._seen
-        if self._read():
-            grown = {n for n, p in self._seen.items() if n not in before or int(p.done) != int(before[n].done)}
-            states = {n for n, p in self._seen.items() if n in before and p.state != before[n].state}
-            if grown or states:
-                self.later()
-            else:  # within an epoch only the table moves
-                self.table.value = table([self._seen[run.name] for run in self._chosen()])
-        wrong = [f"{n}: {p.message}" for n, p in self._seen.items() if p.state == "unreadable"]
-        if wrong:
-            self.tell(
-                f"left out {wrong[0]}" + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""), mistake=True
-            )
+        """Look again; draw where an epoch has ended or a state has changed, but leave the kernel time for others."""
+        shown, before = self._names(), self._seen
+        self._read()
+        if self._seen == before and not self._late:
+            return
+        self._show_standing()
+        now, then = ({n: (int(p.done), p.state) for n, p in seen.items()} for seen in (self._seen, before))
+        self._late |= self._names() != shown or any(now.get(name) != then.get(name) for name in shown)
+        if self._late and time.monotonic() >= self._rested_at:
+            self.later()
 
     def _show_batch(self) -> None:
         """What the net saw last, of the first chosen run."""
-        run = self._first()
+        run = next(iter(self._readable()), None)
+        if run is None:
+            raise UsageError("there is no run to show; start one with launch(RunConfig(...)) or `workbench train`")
         status, done = run.status, len(run.history)
         inside = run.state == "running" and "step" in status
         epoch, step = (int(status["epoch"]), max(1, int(status["step"]))) if inside else (max(done, 1), 1)
-        if self._batch_of == (run.name, epoch, step):
+        if self._batch_of == (run.path, epoch, step):
             return
         self.batch.show(replayed(replay(run, min(epoch, run.config.epochs), step, quick=True)))
-        self._batch_of = run.name, epoch, step
+        self._batch_of = run.path, epoch, step
+
+    def _hide_batch(self) -> None:
+        self.batch.clear()
+        self._batch_of = None
 
     # ---------------------------------------------------------------------------------------- what it does
 
-    def _first(self) -> Run:
-        chosen = self._chosen()
-        if not chosen:
-            raise UsageError("there is no run to show; start one with launch(RunConfig(...)) or `workbench train`")
-        return chosen[0]
+    def _asked_for(self, *states: str) -> list[Run]:
+        """The chosen runs that are in one of these states; without a choice the only one that is, if it is the only
+        one: no button acts on runs that nobody pointed at."""
+        fitting = [name for name in self._names() if self._seen[name].state in states]
+        if not fitting:
+            raise UsageError(f"no {'chosen ' if self.choice.value else ''}run is {' or '.join(states)}")
+        if len(fitting) > 1 and not self.choice.value:
+            raise UsageError(f"{len(fitting)} runs are {' or '.join(states)}; choose those that are meant")
+        return [self._runs[name] for name in fitting]
 
     def _stop(self) -> None:
-        for run in self._chosen():
+        asked = self._asked_for("running")
+        for run in asked:
             run.stop()
-        self.tell("stopping; the runs can be resumed from their last finished epoch")
+        self.tell(f"stopping {_listed(asked)}; what is stopped can be resumed from its last finished epoch")
 
     def _resume(self) -> None:
-        going = [run for run in self._chosen() if run.state in ("interrupted", "failed", "waiting")]
-        for run in going:
+        asked = self._asked_for(*RESUMED)
+        for run in asked:
             launch(run.config, run.path.parent, run.name)
-        self.tell(f"resumed {', '.join(run.name for run in going)}" if going else "no chosen run waits to be resumed")
+        self.tell(f"resumed {_listed(asked)}")
 
 
-def _looker(where: str | Path | Run | Sequence[Run]) -> Callable[[], list[Run]]:
+def _listed(found: Sequence[Run]) -> str:
+    return ", ".join(run.name for run in found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+
+
+def _is_quick(config: RunConfig) -> bool:
+    """Whether a batch of such a run is there at once: no net looks into it, and the pictures need not be read."""
+    known, data = config.method in METHODS, DATASETS.get(config.data)
+    if not known or METHODS[config.method].needs_net or data is None:
+        return False
+    embedded = not data.takes_path and config.data not in LAYOUTS
+    return embedded and (config.size or 0) <= QUICK_SIDE
+
+
+def _finder(where: str | Path | Run | Sequence[Run]) -> Callable[[], list[Run]]:
     """What finds the runs, again and again."""
     if isinstance(where, Run):
         return lambda: [where]

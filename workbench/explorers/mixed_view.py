@@ -148,7 +148,7 @@ def _grow(figure: Figure, inches: float) -> None:
 def histogram_svg(found: Distribution, label: float, visible: float | None, color: str, width: int, height: int) -> str:
     """A small histogram over the draws, as SVG of `width` x `height` pixels: label weight of A filled, visible share
     as a line, a stroke at the label weight that is shown and a triangle at the visible share."""
-    base, top, edge = height - 28, 6, 8
+    base, top, edge = height - 31, 6, 8
     span = width - 2 * edge
 
     def across(share: float) -> float:

@@ -85,7 +85,9 @@ def line(text: str = "", *, muted: bool = False) -> widgets.HTML:
 def line_text(text: str, *, muted: bool = False) -> str:
     """Plain text as the value of a `line`."""
     color = style.MUTED if muted else style.INK
-    return f'<span style="color: {color}; line-height: 1.35">{html.escape(text)}</span>'
+    if not text:
+        return ""  # takes no room
+    return f'<span style="color: {color}; line-height: 1.35; display: inline-block">{html.escape(text)}</span>'
 
 
 def row(*parts: widgets.Widget, gap: str = "12px") -> widgets.HBox:
@@ -135,7 +137,7 @@ def encode(pixels: np.ndarray, side: int | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def figure_png(figure: Figure, dpi: int = SCREEN_DPI) -> bytes:
+def figure_png(figure: Figure, dpi: float = SCREEN_DPI) -> bytes:
     """A figure as PNG for the screen."""
     buffer = io.BytesIO()
     with style.paper():

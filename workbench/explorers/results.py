@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import ipywidgets as widgets
 
@@ -15,7 +16,7 @@ from workbench.config import UsageError
 from workbench.explorers import parts, views
 from workbench.explorers.base import Explorer
 from workbench.explorers.screen import Screen
-from workbench.runs import Run, finished
+from workbench.runs import Run, finished, labelled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,11 +37,11 @@ class Results(Explorer):
         self._runs: dict[str, Run] = {}
         self._left_out: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
-        self._log: Path | None = None
+        self._log: IO[bytes] | None = None
         size = widgets.Layout(width="380px", height="150px")
         self.choice = self.watch(widgets.SelectMultiple(options=[], layout=size))
         self.view = self.watch(parts.dropdown("Show", list(views.views().items()), width="260px"))
-        self.part = self.watch(parts.dropdown("Of run", [("", 0)], width="380px"))
+        self.part = self.watch(parts.dropdown("Of run", [""], width="380px"))
         self.options = widgets.Text(
             placeholder="images=500 seed=1", description="Options", style=parts.WHOLE,
             layout=widgets.Layout(width="300px"),
@@ -51,18 +52,19 @@ class Results(Explorer):
         self.again = self.on_click(parts.button("Look again", "Find new runs"), self._look_again)
         self.question = parts.line("", muted=True)
         self.screen = Screen()
-        self.table = widgets.HTML(layout=widgets.Layout(width="100%", overflow="auto"))
+        self.table = widgets.HTML(layout=widgets.Layout(width="100%", max_height="420px", overflow="auto"))
+        self.table.add_class("wb-table")
         self.export = parts.Export(
             self,
-            lambda venue, columns: views.draw(self._chosen(), self.view.value, self.part.value, venue, columns),
+            self._figure,
             "out/result",
-            lambda stem: views.write_table(self._chosen(), self.view.value, stem),
+            lambda stem: views.write_table(list(self._chosen().values()), self.view.value, stem),
         )
         chooser = parts.column(
             parts.heading("Finished runs (hold Ctrl or Shift to choose several)"), self.choice, self.again
         )
         asked = parts.column(
-            self.view, self.question, self.part, parts.row(self.options, self.compute), width="480px", gap="8px"
+            self.view, self.question, self.part, parts.row(self.options, self.compute), width="510px", gap="8px"
         )
         self.lay_out(parts.row(chooser, asked), self.screen.widget, self.table, self.export.row)
         self._find()
@@ -75,57 +77,81 @@ class Results(Explorer):
         """Figure and table of the view, of the chosen runs."""
         view = self.view.value
         self.question.value = parts.line_text(views.about(view), muted=True)
-        self.compute.disabled = self.options.disabled = views.computed_at_once(view) or self._process is not None
-        self.screen.clear()
-        self.table.value = ""
-        runs = self._chosen()
-        self._offer_parts(view, runs)
+        self._offer_computing()
         try:
-            self.screen.show(self._figure())
+            self._draw_readable()
         except UsageError as error:
+            self.screen.clear()
+            self.table.value = ""
             ways = "" if views.computed_at_once(view) else "; or press Compute"
             raise UsageError(f"{error}{ways}") from None
-        table = views.frame(runs, view)
+        more = " ..." if len(self._left_out) > 3 else ""
+        self.tell(f"left out {'; '.join(self._left_out[:3])}{more}" if self._left_out else "")
+
+    def _draw_readable(self) -> None:
+        """Draw; where that fails, leave out the runs whose files are damaged, and draw the others."""
+        try:
+            self._draw_chosen()
+        except Exception:
+            damaged = {label: why for label, run in self._chosen().items() if (why := views.damage(run))}
+            if not damaged:
+                raise
+            self._runs = {label: run for label, run in self._runs.items() if label not in damaged}
+            self._left_out += damaged.values()
+            self.offer(self.choice, list(self._runs))
+            self._draw_chosen()
+
+    def _draw_chosen(self) -> None:
+        self._offer_parts()
+        runs = list(self._chosen().values())
+        figure, table = self._figure(), views.frame(runs, self.view.value)
+        self.screen.show(figure)
         self.table.value = "" if table is None else views.html(table)
-        if self._left_out:
-            self.tell(f"left out {'; '.join(self._left_out[:3])}" + (" ..." if len(self._left_out) > 3 else ""))
 
     def png(self) -> bytes:
         """The figure of the view."""
         return parts.figure_png(self._figure())
 
-    def _figure(self) -> Figure:
-        view = self.view.value
-        return views.draw(self._chosen(), view, self.part.value or 0, columns=views.columns_of(view))
+    def _figure(self, venue: str = "cvpr", columns: int = 0) -> Figure:
+        """The figure of the view; without `columns` over as many as suit it."""
+        view, chosen = self.view.value, self._chosen()
+        part = list(chosen).index(self.part.value) if self.part.value in chosen else 0
+        return views.draw(list(chosen.values()), view, part, venue, columns or views.columns_of(view))
 
     def free(self) -> None:
         self._runs.clear()
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._end_process()
 
-    def _chosen(self) -> list[Run]:
-        """The chosen runs, or all where none is chosen."""
+    def _chosen(self) -> dict[str, Run]:
+        """The chosen runs by their labels, or all where none is chosen."""
         if not self._runs:
             reasons = f": {'; '.join(self._left_out[:3])}" if self._left_out else "; `workbench train` makes some"
             raise UsageError(f"no finished run below {', '.join(map(str, self._where))}{reasons}")
-        return [self._runs[label] for label in self.choice.value or tuple(self._runs)]
+        return {label: self._runs[label] for label in self.choice.value or tuple(self._runs)}
 
-    def _offer_parts(self, view: str, runs: Sequence[Run]) -> None:
+    def _offer_parts(self) -> None:
         """A choice of the run, for analyses that give one result a run."""
-        name = view.partition(":")[2]
-        single = view.startswith("analysis:") and not views.across(name) and len(runs) > 1
-        options = [(run.name, i) for i, run in enumerate(runs)] if single else [("", 0)]
+        kind, _, name = self.view.value.partition(":")
+        chosen = list(self._chosen())
+        single = kind == "analysis" and not views.across(name) and len(chosen) > 1
         self.part.layout.display = None if single else "none"
-        if list(self.part.options) != options:
-            self.part.options = options
+        self.offer(self.part, chosen if single else [""])
+
+    def _offer_computing(self) -> None:
+        """Something can be computed where it takes a net, and nothing is being computed."""
+        at_once = views.computed_at_once(self.view.value)
+        self.compute.disabled = at_once or self._process is not None
+        self.options.disabled = at_once
 
     # ---------------------------------------------------------------------------------------- what it does
 
     def _find(self) -> None:
         found, self._left_out = finished(self._where)
-        names = [run.name for run in found]
-        self._runs = {run.name if names.count(run.name) == 1 else str(run.path): run for run in found}
-        kept = tuple(label for label in self.choice.value if label in self._runs)
-        self.choice.options = list(self._runs)
-        self.choice.value = kept
+        self._runs = labelled(found)
+        self.offer(self.choice, list(self._runs))
 
     def _look_again(self) -> None:
         self._find()
@@ -135,33 +161,38 @@ class Results(Explorer):
         """Start `workbench analyse` on the chosen runs; its results are kept in their folders."""
         if self._process is not None:
             raise UsageError("an analysis is being computed already; wait for it")
-        name = self.view.value.partition(":")[2]
-        command = [sys.executable, "-m", "workbench", "analyse", name, *(str(run.path) for run in self._chosen())]
+        name, chosen = self.view.value.partition(":")[2], self._chosen()
+        command = [sys.executable, "-m", "workbench", "analyse", name, *(str(run.path) for run in chosen.values())]
         if self.options.value.strip():
             command += ["--options", *self.options.value.split()]
-        with tempfile.NamedTemporaryFile(prefix="analyse-", suffix=".log", delete=False) as log:
-            self._log = Path(log.name)
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        self.compute.disabled = True
-        self.tell(f"computing {name} of {len(self._chosen())} runs ...")
+        self._log = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - without a name: it goes with who holds it
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)
+        self._offer_computing()
+        self.tell(f"computing {name} of {len(chosen)} run{'s' if len(chosen) > 1 else ''} ...")
 
     def _poll(self) -> None:
         """Show how a computation goes, and its result when it is there."""
         if self._process is None or self._log is None:
             return
-        code, last = self._process.poll(), _last_line(self._log)
+        code, lines = self._process.poll(), _lines(self._log)
         if code is None:
-            self.tell(f"computing: {last}" if last else "computing ...")
+            self.tell(f"computing: {lines[-1]}" if lines else "computing ...")
             return
-        self._log.unlink(missing_ok=True)
+        self._end_process()
+        self._offer_computing()
+        if code:  # no drawing now: it would clear the line that says why
+            errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+            self.tell((errors or lines or [f"the analysis ended with code {code}"])[-1], mistake=True)
+        else:
+            self.later()
+
+    def _end_process(self) -> None:
+        if self._log is not None:
+            self._log.close()
         self._process = self._log = None
-        self.tell("")
-        self.later()
-        if code:
-            raise UsageError(last.removeprefix("error: ") or f"the analysis ended with code {code}")
 
 
-def _last_line(log: Path) -> str:
-    """The newest state of a progress bar, or the newest line."""
-    lines = [line.strip() for line in log.read_text(errors="replace").replace("\r", "\n").splitlines()]
-    return next((line for line in reversed(lines) if line), "")
+def _lines(log: IO[bytes]) -> list[str]:
+    """What was written, a line each, and each state of a progress bar; the child's place in the file is not moved."""
+    text = os.pread(log.fileno(), os.fstat(log.fileno()).st_size, 0).decode(errors="replace")
+    return [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]

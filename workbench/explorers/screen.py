@@ -24,13 +24,14 @@ class Screen:
 
     def __init__(self) -> None:
         self.widget = parts.picture(WIDE, 1)
+        self.widget.layout.max_width, self.widget.layout.height = "100%", "auto"  # in a narrow notebook it shrinks
         self.clear()
 
     def show(self, figure: Figure) -> None:
         """Show a figure; text comes out at about one size, whatever the width in inches."""
-        wide, high = figure.get_size_inches()
+        wide = figure.get_figwidth()
         pixels = WIDE if wide >= ROOMY else NARROW
-        parts.resize(self.widget, pixels, round(pixels * high / wide))
+        self.widget.layout.width = f"{pixels}px"
         self.widget.value = parts.figure_png(figure, dpi=SHARP * pixels / wide)
         self.widget.layout.display = None
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.analysis import ACROSS, ANALYSES, Result, analyse, stored
+from workbench.config import UsageError, shown
+from workbench.explorers.progress import progress
 from workbench.figures import FIGURES, render
 from workbench.runs import Run
 
@@ -71,12 +74,38 @@ def frame(runs: Sequence[Run], view: str) -> pd.DataFrame | None:
     return pd.concat([one.summary() for one in results(runs, name)], ignore_index=True)
 
 
+def damage(run: Run) -> str:
+    """What of a finished run can't be read, in a line; empty where all can."""
+    readers: tuple[Callable[[], Any], ...] = (lambda: run.result, run.predictions, run.samples, lambda: run.history)
+    for read in readers:
+        try:
+            read()
+        except (UsageError, OSError) as error:
+            return " ".join(str(error).split())
+        except (KeyError, TypeError, AttributeError) as error:
+            return f"{run.path} is not as this version writes runs: {shown(error)}"
+    standing = progress(run)
+    return standing.message if standing.state == "unreadable" else ""
+
+
 def html(table: pd.DataFrame) -> str:
-    """The table for a page, its texts escaped, the first LONGEST rows."""
-    more = f"<p>{len(table) - LONGEST} further rows are in the exported CSV.</p>" if len(table) > LONGEST else ""
-    shown = table.head(LONGEST).dropna(axis=1, how="all")
-    page = shown.to_html(index=False, float_format=lambda v: f"{v:.4g}", border=0, na_rep="–", justify="left")
-    return f'<div style="overflow:auto; max-width:100%; max-height:420px; line-height:1.35">{page}{more}</div>'
+    """The table for a page, its texts escaped, the first LONGEST rows; what is the same in all rows stands below."""
+    rows = table.head(LONGEST).dropna(axis=1, how="all")
+    same = [c for c in rows.columns[1:] if len(rows) > 1 and rows[c].astype(str).nunique() == 1]
+    told = ", ".join(f"{c} {_told(rows[c].iloc[0])}" for c in same)
+    lines = [f"The same in all rows: {told}."] if same else []
+    if len(table) > LONGEST:
+        lines.append(f"{len(table) - LONGEST} further rows are in the exported CSV.")
+    page = rows.drop(columns=same).to_html(index=False, float_format=_told, border=0, na_rep="–", justify="left")
+    page = page.replace("<table ", '<table cellpadding="5" ', 1)
+    still = "white-space:normal; position:sticky; left:0; max-width:min(860px, 55vw)"  # where the table is scrolled
+    notes = "".join(f'<p style="{still}">{escape(line)}</p>' for line in lines)
+    return f'<div style="line-height:1.35; white-space:nowrap">{page}{notes}</div>'
+
+
+def _told(value: object) -> str:
+    """A number in four digits, anything else as it is."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def write_table(runs: Sequence[Run], view: str, stem: Path) -> list[Path]:

@@ -51,6 +51,8 @@ class Entry:
     summary: str
     pages: Callable[[Sequence[StoredRun]], list[str]] | None = None
     """Where a figure shows one method: which there are; each is given as the option `method`."""
+    shows: str = ""
+    """The analysis without whose stored results there is no figure; empty where it needs none that takes a net."""
 
 
 FIGURES: Mapping[str, Entry] = {
@@ -59,11 +61,25 @@ FIGURES: Mapping[str, Entry] = {
     "reliability": Entry(reliability.reliability, "accuracy against confidence, a diagram a method, with its ECE"),
     "critical": Entry(critical.critical, "mean ranks over seeds; bars join the methods that are not told apart"),
     "tradeoff": Entry(tradeoff.tradeoff, "accuracy against step time and memory, as multiples of vanilla"),
-    "landscape": Entry(landscape.landscape, "test accuracy beside the loss along a random direction, or planes of it"),
-    "hessian": Entry(hessian.hessian, "spectral densities of the loss's Hessian, with largest eigenvalue and trace"),
-    "cam": Entry(cam.cam, "where the nets look: one row an image, one column a method"),
-    "corruptions": Entry(corruptions.corruptions, "accuracy by family of corruptions beside that on clean images"),
-    "fidelity": Entry(fidelity.fidelity, "label weights against the visible share of each source's object"),
+    "landscape": Entry(
+        landscape.landscape,
+        "test accuracy beside the loss along a random direction, or planes of it",
+        shows="landscape",
+    ),
+    "hessian": Entry(
+        hessian.hessian,
+        "spectral densities of the loss's Hessian, with largest eigenvalue and trace",
+        shows="hessian",
+    ),
+    "cam": Entry(cam.cam, "where the nets look: one row an image, one column a method", shows="cam"),
+    "corruptions": Entry(
+        corruptions.corruptions,
+        "accuracy by family of corruptions beside that on clean images",
+        shows="robustness",
+    ),
+    "fidelity": Entry(
+        fidelity.fidelity, "label weights against the visible share of each source's object", shows="fidelity"
+    ),
     "card": Entry(
         card.card, "a page of one method: formula, samples, cost, accuracy, calibration, robustness", card.labels
     ),

@@ -89,7 +89,6 @@ def _draw(bands: Sequence[Sequence[Cam]], width: float, side: float) -> Figure:
         left = edge
         for part, w in zip(band, widths, strict=True):
             ax = figure.add_axes((left / width, (top - room) / height, w / width, room / height))
-            ax.set(xlim=(0, w / side), ylim=(room / side, 0), autoscale_on=False)  # else each picture sets its own
             grid(ax, part)
             ax.set_ylim(len(band[0].labels) * (1 + CAPTION), -TITLE)
             what = ax.get_xlabel()

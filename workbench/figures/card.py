@@ -15,7 +15,7 @@ from workbench.analysis.groups import Group, group, same_setting
 from workbench.config import UsageError, choose
 from workbench.figures import fidelity
 from workbench.figures.corruptions import panels_of
-from workbench.figures.found import around
+from workbench.figures.found import around, counted
 from workbench.figures.samples import framed, percent, pictures_of
 from workbench.figures.sheet import Sheet
 
@@ -78,6 +78,8 @@ def _chosen(groups: Sequence[Group[StoredRun]], method: str) -> Group[StoredRun]
 
 def _extra(g: Group[StoredRun], name: str) -> list[Any]:
     """The stored results of the seeds that have one."""
+    if name == "cost":
+        return [found for run in g.items if (found := counted(run)) is not None]
     found = []
     for run in g.items:
         try:
@@ -240,6 +242,7 @@ def _fidelity(ax: Axes, own: Group, results: Sequence[Any]) -> None:
 
 
 def _missing(sheet: Sheet, extras: dict[str, list[Any]]) -> None:
-    for name, results in extras.items():
-        if not results:
-            sheet.text(f"not stored: {name} (workbench analyse {name} RUNS)", style.SMALLEST, color=style.MUTED)
+    missing = [name for name, results in extras.items() if not results]
+    if missing:
+        command = "workbench analyse " + (missing[0] if len(missing) == 1 else "NAME")
+        sheet.text(f"not stored: {', '.join(missing)} ({command} RUNS)", style.SMALLEST, color=style.MUTED)

@@ -11,7 +11,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from workbench import style
-from workbench.analysis import ANALYSES, StoredRun, analyse
+from workbench.analysis import ANALYSES, StoredRun, analyse, stored
 from workbench.analysis.audit import Audit, audit
 from workbench.analysis.base import Result
 from workbench.config import UsageError, choose
@@ -31,16 +31,16 @@ def export(
     """All figures (or those named in `only`), and the tables as text, CSV and LaTeX. Returns the files.
 
     A figure that these runs can't give, because they are of vanilla alone or an analysis is not stored, is left out
-    with a word why, unless it was asked for by name. `lint.Faulty`, after all is written, where a figure breaks the
-    rules.
+    with a word why, unless it was asked for by name. `lint.Faulty`, which knows the files, after all is written, where
+    a figure breaks the rules.
     """
-    names = list(only) or list(FIGURES)
-    for name in names:
+    for name in only:
         choose(FIGURES, name, "figure")
     width = style.page_width(venue, columns)
     check_formats(formats)
     written, wrong = tables.save_tables(analyse(runs, "compare"), out / "compare"), []
     written += measures.save_tables(runs, out)
+    names = list(only) or _with_results(runs)
     for name in tqdm(names, desc="figures", unit="figure", leave=False):
         try:
             for stem, options in _pages(name, runs):
@@ -54,8 +54,25 @@ def export(
                 raise
             tqdm.write(f"left out figure {name}: {error}")
     if wrong:
-        raise lint.Faulty("\n".join(wrong))
+        raise lint.Faulty(wrong, written)
     return written
+
+
+def _with_results(runs: Sequence[StoredRun]) -> list[str]:
+    """The figures whose results are stored; of the others one line says how to have them."""
+    missing = {name: entry.shows for name, entry in FIGURES.items() if entry.shows and not _has(runs, entry.shows)}
+    if missing:
+        first, *further = dict.fromkeys(missing.values())
+        likewise = f" (likewise {', '.join(further)})" if further else ""
+        tqdm.write(f"left out {', '.join(missing)}: nothing stored yet; `workbench analyse {first} RUNS`{likewise}")
+    return [name for name in FIGURES if name not in missing]
+
+
+def _has(runs: Sequence[StoredRun], analysis: str) -> bool:
+    try:
+        return bool(stored(runs, analysis))
+    except UsageError:  # which names the runs that lack it
+        return False
 
 
 def _pages(name: str, runs: Sequence[StoredRun]) -> list[tuple[str, dict[str, str]]]:
@@ -66,6 +83,11 @@ def _pages(name: str, runs: Sequence[StoredRun]) -> list[tuple[str, dict[str, st
     return [
         (f"{name}-{re.sub(r'[^a-z0-9]+', '-', label.lower()).strip('-')}", {"method": label}) for label in pages(runs)
     ]
+
+
+def drawable() -> str:
+    """The figures there are, a line each."""
+    return "\n".join(f"{name:12s} {entry.summary}" for name, entry in FIGURES.items())
 
 
 def listing() -> str:
@@ -87,7 +109,7 @@ def report(name: str, runs: Sequence[StoredRun], out: Path | None, options: Mapp
             for view, draw in result.figures().items():
                 save(style.page(draw()), out / f"{stem}-{view}")
     if len(results) == 1 and name == "compare":
-        return "\n".join([tables.text(found), *found.remarks()])
+        return tables.text(found)
     return pd.concat([r.summary() for r in results]).to_string(index=False, float_format=lambda v: f"{v:.4g}")
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from workbench.analysis import StoredRun, stored
+from workbench.analysis import ANALYSES, StoredRun, base, stored
+from workbench.analysis.cache import UNREADABLE
 from workbench.analysis.compare import mean_interval
 from workbench.analysis.groups import Group
 from workbench.config import UsageError
@@ -18,6 +21,18 @@ def of_groups(groups: Sequence[Group[StoredRun]], name: str) -> list[list[Any]]:
     where some are missing."""
     left = iter(stored([run for g in groups for run in g.items], name))
     return [[next(left) for _ in g.items] for g in groups]
+
+
+def counted(run: StoredRun) -> Any:
+    """The newest stored cost of a run's method and net, wherever it was measured, or None: FLOPs and parameters, unlike
+    times, are the same on every machine."""
+    places = sorted((Path(run.path) / "analysis").glob("cost-*.npz"), key=lambda path: path.stat().st_mtime)
+    for path in reversed(places):
+        with suppress(*UNREADABLE):  # of an older version
+            found: Any = base.load(ANALYSES["cost"].result, path)
+            if (found.method, found.backbone) == (run.config.method, run.config.model):
+                return found
+    return None
 
 
 def alike(results: Sequence[Any], name: str, *options: str) -> None:

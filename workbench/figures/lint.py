@@ -4,7 +4,7 @@ and of the files that were written, found by reading them."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +26,12 @@ TOLERANCE = 0.5
 
 
 class Faulty(RunFailed):
-    """Figures were written, but break the rules of a paper: a line a fault."""
+    """Figures were written, but break the rules of a paper: a line a fault, then what was written all the same."""
+
+    def __init__(self, faults: Sequence[str], written: Sequence[Path] = ()) -> None:
+        listed = ["written all the same:", *(f"  {path}" for path in written)] if written else []
+        super().__init__("\n".join([*faults, *listed]))
+        self.faults, self.written = list(faults), list(written)
 
 
 def faults(figure: Figure) -> list[str]:

@@ -19,8 +19,9 @@ from workbench.figures.tabular import escape as escape
 
 
 def text(found: Comparison) -> str:
-    """For a terminal: of every setting a title, aligned columns, and what the numbers mean."""
-    return "\n\n\n".join(tabular.text(table) for table in tables_of(found, "*")) + "\n"
+    """For a terminal: of every setting a title, aligned columns, and what the numbers mean; then where to read on."""
+    tables = "\n\n\n".join(tabular.text(table) for table in tables_of(found, "*"))
+    return "\n".join([tables, *found.further()]) + "\n"
 
 
 def csv(found: Comparison) -> str:
@@ -115,6 +116,7 @@ def _meaning(found: Comparison, rows: np.ndarray, mark: str) -> list[str]:
         *_compared(found, rows),
         f"The {images} test images alone leave a standard error of {error:.1f} points.",
         *([_standing_out(found, rows, mark)] if many else []),
+        *found.ledger(rows),
     ]
 
 
@@ -139,4 +141,6 @@ def _compared(found: Comparison, rows: np.ndarray) -> list[str]:
     paired = "To vanilla: difference of accuracy, paired by seed, with its 95 % interval."
     lines = [costs] if not np.isnan(found.seconds[rows]).all() or not np.isnan(found.memory[rows]).all() else []
     lines += [paired] if not np.isnan(found.difference[rows]).all() else []
-    return lines or ["No vanilla run of this setting, so neither cost nor difference is given."]
+    if not lines and "vanilla" not in {found.method[r] for r in rows}:
+        return ["No vanilla run of this setting, so neither cost nor difference is given."]
+    return lines + [f"No cost is given: {why}." for why in found.costs_missing(rows)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import torch
 from torch import Tensor
 
-from workbench.config import Range, UsageError
+from workbench.config import Range, UsageError, shown
 from workbench.draw import Draw, Mode, send
 from workbench.methods import METHODS
 from workbench.methods.base import Method, Mixed, Paper
@@ -39,7 +39,9 @@ def register(function: Callable[..., Any]) -> Callable[..., Any]:
     Gives the function back. A function made again in a notebook's cell replaces its older self; a name of ours is
     refused with a UsageError. The method is known in this process: train it with `run`, not with `launch`.
     """
-    key = function.__name__
+    key = getattr(function, "__name__", "")
+    if not key.isidentifier():
+        raise UsageError(f"a method is a function with a name, def my_mix(x, other, lam): ...; got {shown(function)}")
     if key in _BUILT_IN:
         raise UsageError(f"{key} is a method of the workbench already; give the function another name")
     METHODS[key] = _class_of(function)
@@ -53,7 +55,10 @@ def _class_of(function: Callable[..., Any]) -> type[Method]:
     if len(positional) != len(GIVEN):
         got = ", ".join(positional) or "nothing"
         raise UsageError(f"{function.__name__} must take {', '.join(GIVEN)} by position, got {got}; others after a *")
-    kinds = get_type_hints(function, include_extras=True)
+    try:
+        kinds = get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise UsageError(f"{function.__name__}: {error} in an annotation; define it outside of functions") from None
     own: list[tuple[str, Any, Any]] = []
     for p in parameters.values():
         if p.kind is not p.KEYWORD_ONLY or p.name == "draw":
@@ -108,5 +113,6 @@ def _check(name: str, x: Tensor, mixed: Tensor, weight: Tensor | None, mask: Ten
         raise UsageError(f"{name} must return images like those it got, {want}; got {got}")
     if weight is not None and weight.numel() != len(x):
         raise UsageError(f"{name} must return a weight for each of {len(x)} images, got shape {tuple(weight.shape)}")
-    if mask is not None and (mask.dim() != 4 or mask.shape[1] != 1 or torch.is_complex(mask)):
-        raise UsageError(f"{name} must return a mask (B, 1, H, W), got shape {tuple(mask.shape)}")
+    expected = (len(x), 1, *x.shape[2:])
+    if mask is not None and (mask.shape != expected or torch.is_complex(mask)):
+        raise UsageError(f"{name} must return a mask (B, 1, H, W), here {expected}, got shape {tuple(mask.shape)}")

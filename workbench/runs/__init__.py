@@ -15,7 +15,7 @@ status.json, log.txt  signs of life
 from __future__ import annotations
 
 from workbench.runs.execute import ROOT, is_main, launch, prepare, resume, run, score
-from workbench.runs.handle import Run, finished, runs
+from workbench.runs.handle import Run, finished, labelled, runs
 from workbench.runs.replay import Replay, replay
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Run",
     "finished",
     "is_main",
+    "labelled",
     "launch",
     "prepare",
     "replay",

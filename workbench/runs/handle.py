@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +73,12 @@ class Run:
     @cached_property
     def config(self) -> RunConfig:
         """The settings, fully resolved."""
-        return load_config(self.path / "config.yaml")
+        path = self.path / "config.yaml"
+        try:
+            found = path.stat()
+        except OSError:
+            return load_config(path)  # which says what is wrong
+        return _settings(path, (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size))
 
     @property
     def history(self) -> pd.DataFrame:
@@ -179,9 +186,26 @@ class Run:
         return resume(self.path, progress=progress)
 
 
+@lru_cache(maxsize=4096)  # to read one takes 10 ms, and many handles are made of a run
+def _settings(path: Path, _version: tuple[int, ...]) -> RunConfig:
+    return load_config(path)
+
+
 def runs(root: str | Path = "out/runs") -> list[Run]:
     """All runs below a folder, at any depth, by name: every folder with a `config.yaml`."""
-    return [Run(path.parent) for path in sorted(Path(root).rglob("config.yaml"))]
+    found = []
+    for place, _, files in os.walk(root):  # unlike a glob, it takes folders that vanish meanwhile
+        if "config.yaml" in files:
+            with suppress(UsageError):  # the file has vanished since
+                found.append(Run(place))
+    return sorted(found, key=lambda run: run.path)
+
+
+def labelled(found: Iterable[Run]) -> dict[str, Run]:
+    """Runs by name; by path where several of them have the same name."""
+    found = list(found)
+    count = Counter(run.name for run in found)
+    return {run.name if count[run.name] == 1 else str(run.path): run for run in found}
 
 
 def finished(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
@@ -189,11 +213,26 @@ def finished(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
     found, left_out = [], []
     for run in dict.fromkeys(run for path in paths for run in runs(path)):
         try:
-            state = "done" if run.state == "done" and run.config else run.state
-        except UsageError as error:
-            state = str(error)
-        if state == "done":
-            found.append(run)
+            why = _unfinished(run)
+        except (UsageError, OSError) as error:
+            why = " ".join(str(error).split())
+        if why:
+            left_out.append(f"{run.path}: {why}")
         else:
-            left_out.append(f"{run.path}: {state}")
+            found.append(run)
     return found, left_out
+
+
+def _unfinished(run: Run) -> str:
+    """Why a run can't be shown as a finished one; empty if it can. UsageError for settings that can't be read."""
+    state = run.state if run.config else ""
+    if state in ("running", "done"):
+        return "" if state == "done" else state
+    result = read_json(run.path / "result.json")
+    if not result:
+        return state
+    lacking = [key for key in REQUIRED if key not in result]
+    if lacking:
+        return f"result.json has no {' and no '.join(lacking)}; expected {', '.join(REQUIRED)}"
+    missing = [file for file in COMPLETE if not (run.path / file).exists()]
+    return f"{' and '.join(missing)} missing; {MEND.format(run.path)}"

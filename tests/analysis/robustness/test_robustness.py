@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,24 +99,24 @@ def test_mistakes_are_told(options: dict[str, Any], message: str) -> None:
 
 
 def cifar(folder: Path, n: int = 6) -> str:
-    """Dark images that are bright at severities 4 and 5, the last of them at severity 3 too; all are of class 0."""
+    """Dark images that are bright at severities 4 and 5, the last of them, of class 1, at severity 3 too."""
     folder.mkdir()
     pixels = np.full((5, n, 16, 16, 3), 50, np.uint8)
     pixels[3:] = 200
     pixels[2, -1] = 200
     np.save(folder / "fog.npy", pixels.reshape(-1, 16, 16, 3))
-    np.save(folder / "labels.npy", np.zeros(5 * n, np.uint8))
+    np.save(folder / "labels.npy", np.tile(np.arange(n) == n - 1, 5).astype(np.uint8))
     return str(folder)
 
 
 def test_reads_the_files_of_cifar_c(tmp_path: Path) -> None:
     path = cifar(tmp_path / "C")
     found = robustness(mean_net(), grey(), kinds=("fog",), severities=(1, 3, 4), official=path, images=None)
-    np.testing.assert_allclose(found.accuracy, [[1, 5 / 6, 0]])
+    np.testing.assert_allclose(found.accuracy, [[5 / 6, 1, 1 / 6]])
     assert (found.images, found.source) == (6, f"official: {path}")
     some = robustness(mean_net(), grey(), kinds=("fog",), severities=(1, 3, 5), official=path, images=4)
     assert some.images == 4
-    assert some.accuracy[0, 0] == 1
+    assert some.accuracy[0, 0] + some.accuracy[0, 2] == 1  # every image is right at one of them
 
 
 def test_cifar_c_that_does_not_fit_is_refused(tmp_path: Path) -> None:
@@ -123,14 +124,33 @@ def test_cifar_c_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"snow\.npy is not there"):
         robustness(mean_net(), grey(), kinds=("fog", "snow"), official=str(path))
     np.save(path / "snow.npy", np.zeros((30, 32, 32, 3), np.uint8))
-    with pytest.raises(UsageError, match=r"should be \(30, 16, 16, 3\) for these data, got \(30, 32, 32, 3\)"):
+    with pytest.raises(UsageError, match=r"should be \(30, 16, 16, 3\) uint8 for these data, got \(30, 32, 32, 3\)"):
         robustness(mean_net(), grey(), kinds=("snow",), official=str(path))
     np.save(path / "frost.npy", np.array([object()]), allow_pickle=True)
     with pytest.raises(UsageError, match="can't be read as an array"):
         robustness(mean_net(), grey(), kinds=("frost",), official=str(path))
-    np.save(path / "labels.npy", np.full(30, 7, np.uint8))
-    with pytest.raises(UsageError, match="has class 7, the net knows 2"):
-        robustness(mean_net(), grey(), kinds=("fog",), official=str(path))
+    np.save(path / "snow.npy", np.zeros((30, 16, 16, 3), np.float32))
+    with pytest.raises(UsageError, match=r"uint8 for these data, got \(30, 16, 16, 3\) float32"):
+        robustness(mean_net(), grey(), kinds=("snow",), official=str(path))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.full(30, 7), "has 1 classes up to 7, the net knows 2"),
+        (np.zeros(30, np.uint8), "has 1 classes up to 0, the net knows 2"),
+        (np.arange(30) % 2, None),
+        (np.arange(30) // 15, "five times the same class ids"),
+        (np.arange(30) % 2 - 1, "from 0 on"),
+        ((np.arange(30) % 2).astype(np.float32), "got .30,. float32"),
+        (np.arange(31) % 2, "got .31,. int64"),
+    ],
+)
+def test_labels_of_cifar_c_that_do_not_fit_are_refused(tmp_path: Path, labels: np.ndarray, message: str | None) -> None:
+    path = cifar(tmp_path / "C")
+    np.save(tmp_path / "C" / "labels.npy", labels)
+    with nullcontext() if message is None else pytest.raises(UsageError, match=message):
+        robustness(mean_net(), grey(), kinds=("fog",), official=path)
 
 
 @pytest.mark.parametrize("group", ["", "weather"])

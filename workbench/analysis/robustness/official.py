@@ -63,11 +63,10 @@ class CifarFiles(Files):
 
     def __init__(self, folder: Path, data: Examples, classes: int, images: int | None, seed: int) -> None:
         self.folder = folder
-        labels = _array(folder / "labels.npy")
-        if labels.ndim != 1 or len(labels) % 5 or not len(labels):
-            raise UsageError(f"{folder / 'labels.npy'} must hold five times the test labels, got {labels.shape}")
-        if int(labels.max()) >= classes:
-            raise UsageError(f"{folder} has class {int(labels.max())}, the net knows {classes} classes")
+        labels = _labels(folder / "labels.npy")
+        if len(np.unique(labels)) != classes or int(labels.max()) >= classes:
+            found = f"{len(np.unique(labels))} classes up to {int(labels.max())}"
+            raise UsageError(f"{folder} has {found}, the net knows {classes}; take the set that it was trained for")
         self.total = len(labels) // 5
         self.rows = _rows(self.total, images, seed)
         self.labels = torch.from_numpy(labels[self.rows].astype(np.int64))
@@ -78,14 +77,24 @@ class CifarFiles(Files):
 
     def check(self, kinds: Sequence[str], levels: Sequence[int]) -> None:
         for kind in kinds:
-            shape = _array(self.folder / f"{kind}.npy").shape
-            if shape != (5 * self.total, *self.size, 3):
-                wanted = (5 * self.total, *self.size, 3)
-                raise UsageError(f"{self.folder / kind}.npy should be {wanted} for these data, got {shape}")
+            found, wanted = _array(self.folder / f"{kind}.npy"), (5 * self.total, *self.size, 3)
+            if found.shape != wanted or found.dtype != np.uint8:
+                got = f"{found.shape} {found.dtype}"
+                raise UsageError(f"{self.folder / kind}.npy should be {wanted} uint8 for these data, got {got}")
 
     def examples(self, kind: str, level: int) -> Examples:
         pixels = _array(self.folder / f"{kind}.npy")[self.rows + (level - 1) * self.total]
         return Examples(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), self.labels)
+
+
+def _labels(path: Path) -> np.ndarray:
+    """(5 N,) class ids, the same N five times over."""
+    labels = _array(path)
+    whole = labels.ndim == 1 and len(labels) > 0 and len(labels) % 5 == 0 and labels.dtype.kind in "iu"
+    if not whole or (labels.reshape(5, -1) != labels[: len(labels) // 5]).any() or labels.min() < 0:
+        got = f"{labels.shape} {labels.dtype}"
+        raise UsageError(f"{path} must hold five times the same class ids, from 0 on, got {got}")
+    return labels
 
 
 def _array(path: Path) -> np.ndarray:
