@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.fake_runs import write_runs
+from workbench import tour as module
+from workbench.figures import lint
 from workbench.tour import EXPERIMENT, tour
 
 
@@ -23,3 +26,21 @@ def test_the_tour_makes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureF
     page = (tmp_path / "00_tour.html").read_text()
     assert page.count("data:image/png;base64,") >= 5, "the notebook shows its figures"
     assert "Traceback" not in page
+
+
+def test_a_faulty_figure_is_told_after_everything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = write_runs(tmp_path / "runs", ("vanilla", "mixup"))
+    monkeypatch.setattr(module, "train", lambda *_: runs)
+
+    def export(*_: object) -> list[Path]:
+        raise lint.Faulty(["figure curves: cut off: Text 'x'"], [tmp_path / "curves.pdf"])
+
+    monkeypatch.setattr(module, "export", export)
+    with pytest.raises(lint.Faulty) as caught:
+        tour(tmp_path, notebook=False)
+    assert str(caught.value) == "figure curves: cut off: Text 'x'"
+    shown = capsys.readouterr().out
+    assert f"{tmp_path / 'curves.pdf'}" in shown
+    assert "Mixup" in shown and "make lab" in shown

@@ -142,3 +142,12 @@ def test_functions_that_can_not_be_methods() -> None:
     ):
         with pytest.raises(UsageError, match=message):
             register(function)
+
+
+def test_what_has_no_name_or_no_types_is_told() -> None:
+    def unknown(x: Tensor, other: Tensor, lam: Tensor, *, width: Missing = 3) -> Tensor:  # type: ignore[name-defined] # noqa: F821
+        return x
+
+    for function in (lambda x, other, lam: x, unknown):
+        with pytest.raises(UsageError):
+            register(function)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -211,3 +213,14 @@ def test_listing(finished: Run, tmp_path: Path) -> None:
 def test_score_follows_the_protocol(protocol: str, expected: float) -> None:
     epochs = [0.9, 0.1, 0.2, 0.6, 0.6, 0.6, 0.6, 0.7, 0.7, 0.7, 0.7, 0.7]
     assert score(epochs, protocol) == pytest.approx(expected)
+
+
+def test_whoever_only_asks_does_not_keep_a_training_from_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
+    with open(tmp_path / "lock") as asked:
+        fcntl.flock(asked, fcntl.LOCK_SH)
+        release = threading.Timer(0.1, lambda: fcntl.flock(asked, fcntl.LOCK_UN))
+        release.start()
+        with locked(tmp_path):
+            pass
+        release.join()

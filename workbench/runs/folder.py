@@ -8,6 +8,7 @@ import json
 import os
 import re
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -108,7 +109,7 @@ def locked(path: Path) -> Iterator[None]:
         file = open(path / "lock", "a+")  # noqa: SIM115 - closed below, whatever happens
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(file)
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "another process"
@@ -119,6 +120,16 @@ def locked(path: Path) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {os.uname().nodename}")
         file.flush()
         yield
+
+
+def _take(file: IO[str]) -> None:
+    """Take the lock. Whoever only asks whether it is held (`is_locked`) has it for a moment: try again for a while."""
+    for wait in (0.02, 0.05, 0.1, 0.3):
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(wait)
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def is_locked(path: Path) -> bool:
