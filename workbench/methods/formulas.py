@@ -89,7 +89,7 @@ FORMULAS: Mapping[str, tuple[str, ...]] = {
     "automix": (
         PASTE,
         r"$M = \mathcal{M}_\phi(h(x_A), h(x_B), \lambda)$,  " + BETA,
-        r"$\min_\phi\ \mathrm{CE}(\bar{f}(\tilde{x}), \tilde{y}) + w \max(0, |\overline{M} - \lambda| - m)$,  "
+        r"$\min_\phi\ \mathrm{CE}(\bar{f}(\tilde{x}), \tilde{y}) + w\,\max(0, |\overline{M} - \lambda| - m)$,  "
         r"$\bar{f}$: slow copy of the net",
     ),
     "samix": (
