@@ -60,13 +60,18 @@ class Server:
         return wait_for(f"an address in {self.log}", look)[0]
 
 
+def _hear_interrupts() -> None:
+    """A shell makes what it starts in the background deaf to Ctrl-C, and so would all be that the tests start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def serving(command: Sequence[str], folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
     """A server, and at the end nothing of it left. `settings`: further variables of its environment."""
     with open(folder / "server.log", "wb") as log:
         process = subprocess.Popen(
             command, cwd=ROOT, env=surroundings(folder) | dict(settings or {}), stdin=subprocess.DEVNULL,
-            stdout=log, stderr=log, start_new_session=True,
+            stdout=log, stderr=log, start_new_session=True, preexec_fn=_hear_interrupts,
         )  # fmt: skip
     try:
         yield Server(process, folder / "server.log")
