@@ -49,7 +49,8 @@ def figures(
         only: Names of figures; all of them when left out.
         venue: Whose column width and font sizes, e.g. cvpr, neurips, icml.
         columns: Width in columns.
-        formats: Any of pdf, png, svg and (where there is a LaTeX) pgf; tables are text, CSV and LaTeX.
+        formats: Any of pdf, png, svg and, where there is a LaTeX, pgf, whose texts are set by the document in its own
+            font (their places are made for Times). Tables are text, CSV and LaTeX.
     """
     from workbench.figures.export import drawable, export
 

@@ -46,7 +46,8 @@ def export(
             for stem, options in _pages(name, runs):
                 figure = render(runs, name, venue, columns, **options)
                 paths = save(figure, out / stem, formats)
-                found = lint.faults(figure) + [fault for path in paths for fault in lint.file_faults(path, width)]
+                pages = [path for path in paths if path.stem == stem]  # without the pictures that belong to a PGF
+                found = lint.faults(figure) + [fault for path in pages for fault in lint.file_faults(path, width)]
                 wrong += [f"figure {stem}: {fault}" for fault in found]
                 written += paths
         except UsageError as error:

@@ -102,7 +102,7 @@ def latex(table: Table) -> str:
         r"\centering",
         rf"\caption{{{escape(' '.join([table.caption, *table.notes]))}}}",
         rf"\label{{{table.label}}}",
-        r"\sisetup{detect-weight=true,detect-inline-weight=math}",
+        r"\sisetup{detect-weight=true}",
         rf"\begin{{tabular}}{{{''.join(map(_format, shown))}}}",
         r"\toprule",
         " & ".join(map(_head, shown)) + r" \\",
