@@ -162,6 +162,24 @@ def test_a_taken_port_is_told_in_one_line(server: Server, finished: Path):
     assert f"port {port} is taken" in line and "--port" in line and not ended.stdout
 
 
+def test_a_page_loaded_again_or_closed_ends_its_kernel_and_asks_no_other_machine(
+    chromium, finished: Path, tmp_path: Path
+):
+    with explore(finished, tmp_path) as server, window(chromium) as page:
+        asked: set[str] = set()
+        page.on("request", lambda request: asked.add(request.url))
+        page.goto(server.address(ADDRESS))
+        page.locator(".wb-mixed img.wb-mix").first.wait_for()
+        alone = len(descendants(server.process.pid))
+        page.reload()
+        page.locator(".wb-mixed img.wb-mix").first.wait_for()
+        wait_for("the first kernel to end", lambda: len(descendants(server.process.pid)) <= alone)
+        page.goto("about:blank")
+        wait_for("the second to end", lambda: len(descendants(server.process.pid)) < alone)
+        foreign = [url for url in asked if not url.startswith(("http://127.0.0.1", "data:", "blob:", "about:"))]
+        assert foreign == []
+
+
 def test_ctrl_c_ends_the_server_and_its_kernels(chromium, finished: Path, tmp_path: Path):
     with explore(finished, tmp_path) as server, window(chromium) as page:
         page.goto(server.address(ADDRESS))

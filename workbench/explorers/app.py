@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     import ipywidgets as widgets
 
 NOTEBOOK, KERNEL = "workbench.ipynb", "workbench"
+TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
+{%- block notebook_css -%}{{ super() | replace('href="https://', 'data-left-out="') }}{%- endblock notebook_css -%}
+"""
+"""Voila's own page without the style sheets that it would fetch from other machines."""
 TITLES = ("Mixed samples", "Live training", "Results")
 
 
@@ -70,6 +74,10 @@ def serve(root: Path, port: int, browser: bool = True) -> None:
     """
     if importlib.util.find_spec("voila") is None:
         raise UsageError("explore needs voila, which is not installed: pip install -c constraints.txt voila")
+    if root.exists() and not root.is_dir():
+        raise UsageError(f"{root} is no folder; name the one below which runs lie, or leave it out for ./out")
+    if not root.exists():
+        print(f"there is no {root} yet: mixed samples need no runs, and others show up once there are some", flush=True)
     if not 1 <= port <= 65535:
         raise UsageError(f"a port is a whole number from 1 to 65535, got {port}; leave it out for 8866")
     if _answers(port):  # voila would look for another one
@@ -89,9 +97,23 @@ def serve(root: Path, port: int, browser: bool = True) -> None:
 
 def _prepare(folder: Path, root: Path, settings: Mapping[str, Any]) -> None:
     """Write what voila reads: its settings (a token on the command line could be read by every user of the machine), a
-    notebook, and a kernel that is this very Python, whatever others are installed."""
-    own = {"ip": "127.0.0.1", "port_retries": 0, "log_level": "ERROR", **settings}
-    (folder / "voila.json").write_text(json.dumps({"Voila": own, "VoilaConfiguration": {"show_tracebacks": True}}))
+    template, a notebook, and a kernel that is this very Python, whatever others are installed."""
+    own = {
+        "ip": "127.0.0.1",
+        "port_retries": 0,
+        "log_level": "ERROR",
+        # A page that is closed or loaded again ends its kernel with a request that lacks this check's argument.
+        "tornado_settings": {"disable_check_xsrf": True},
+        **settings,
+    }
+    kernels = {"cull_idle_timeout": 300, "cull_interval": 60}  # of pages that went without a word
+    looks = {"show_tracebacks": True, "template": KERNEL}
+    config = {"Voila": own, "VoilaConfiguration": looks, "AsyncMappingKernelManager": kernels}
+    (folder / "voila.json").write_text(json.dumps(config))
+    template = folder / "voila" / "templates" / KERNEL
+    template.mkdir(parents=True)
+    (template / "conf.json").write_text('{"base_template": "lab"}')
+    (template / "index.html.j2").write_text(TEMPLATE)
     (folder / NOTEBOOK).write_text(_notebook(root.resolve(), Path.cwd()), encoding="utf-8")
     words = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     words += ["--IPKernelApp.log_level=ERROR"]  # it warns of traffic that never leaves the machine
