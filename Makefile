@@ -2,7 +2,7 @@
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3 python3.12 python3.13 python3.14,$(shell \
 	$(p) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' >/dev/null 2>&1 && echo $(p))))
-EXTRAS ?= dev,slurm,explore,peers
+EXTRAS ?= dev,slurm,explore,peers,umap
 ARGS ?=
 
 VENV := .venv

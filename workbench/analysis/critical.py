@@ -48,9 +48,10 @@ def critical_differences(ax: Axes, result: Ranking) -> None:
 def _scale(ax: Axes, result: Ranking) -> None:
     """The critical difference as a length, and what the diagram rests on, in words."""
     cd, methods = result.critical_difference, len(result.label)
-    about = f"{len(result.seeds)} seed" + ("s" if len(result.seeds) > 1 else "")
+    about = f"mean ranks by accuracy of the final weights\n{len(result.seeds)} seed"
+    about += "s" if len(result.seeds) > 1 else ""
     if np.isnan(cd):
-        ax.set_title(f"mean ranks over {about}: too few for a critical difference", fontsize="small")
+        ax.set_title(f"{about}: too few for a critical difference", fontsize="small")
         return
     shown = min(cd, methods - 1)
     ax.plot((methods, methods - shown), (2.2 * STEP,) * 2, color=style.INK, linewidth=1.2, marker="|", markersize=5)
@@ -58,7 +59,7 @@ def _scale(ax: Axes, result: Ranking) -> None:
     ax.text(methods, 2.5 * STEP, f"CD {cd:.2f}{beyond}", ha="left", va="bottom", fontsize="small")
     p = result.friedman
     tested = f"; Friedman p = {p:.2g}" if np.isfinite(p) else ""
-    ax.set_title(f"mean ranks over {about}{tested}", fontsize="small")
+    ax.set_title(f"{about}{tested}", fontsize="small")
 
 
 def cliques(ranks: Sequence[float] | np.ndarray, critical: float) -> list[tuple[int, int]]:

@@ -104,11 +104,21 @@ def differing(configs: Sequence[RunConfig]) -> list[str]:
 
 def _group(items: list[T], text: str, setting: str) -> Group[T]:
     config = items[0].config
-    made = Group(text, config.method, setting, PROTOCOLS[config.score], tuple(items))
+    made = Group(text, config.method, setting, protocol_of(config), tuple(items))
     twice = [seed for seed in set(made.seeds) if made.seeds.count(seed) > 1]
     if twice:
-        raise UsageError(f"expected one run a seed, got {text} ({made.setting}) with seed {twice[0]} twice; drop one")
+        raise UsageError(
+            f"expected one run a seed, got {text} ({made.setting}) with seed {twice[0]} twice, as when one run lies in "
+            "two folders; choose the runs of one"
+        )
     return made
+
+
+def protocol_of(config: RunConfig) -> str:
+    """Which epoch's accuracy counts, in words; a training of fewer than ten epochs has no last ten."""
+    if config.score == "median_last10" and config.epochs < 10:
+        return f"median of all {config.epochs} epochs" if config.epochs > 1 else "last epoch"
+    return PROTOCOLS[config.score]
 
 
 def _same(config: RunConfig) -> tuple:

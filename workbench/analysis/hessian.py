@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 USUAL = 15
 """Products that one eigenvalue usually takes, for the estimate of time."""
+MOST = 100
+"""Top eigenvalues that may be asked for: each takes products, and a vector as large as the net, of its own."""
 POINTS = 2000
 """Points of the curve of the density."""
 
@@ -164,9 +166,9 @@ def hessian(
 ) -> Hessian:
     """Curvature of the mean loss over `images` test images (the same for a seed) at the net's weights.
 
-    top: eigenvalues of the largest magnitude. trace_probes: random vectors for the trace. density_probes, steps:
-    random vectors and Lanczos steps (a product each) for the density, which keeps steps * n numbers. 0 leaves a part
-    out. smoothing: width of the density's Gaussians, as a share of the range of its nodes.
+    top: eigenvalues of the largest magnitude, at most 100. trace_probes: random vectors for the trace. density_probes,
+    steps: random vectors and Lanczos steps (a product each) for the density, which keeps steps * n numbers. 0 leaves a
+    part out. smoothing: width of the density's Gaussians, as a share of the range of its nodes.
 
     A product costs about three times a training step on the images; top eigenvalues take some 15 each. Two calls
     agree. UsageError for options out of range and data that do not fit the net.
@@ -202,6 +204,8 @@ def _check(net: Net, **numbers: int) -> None:
     for what, number in numbers.items():
         if not isinstance(number, int) or number < (what == "steps"):
             raise UsageError(f"{what} must be a whole number from {int(what == 'steps')}, got {shown(number)}")
+    if numbers["top"] > MOST:
+        raise UsageError(f"top must be at most {MOST}, got {shown(numbers['top'])}; the density shows the rest")
     size = sum(p.numel() for p in net.parameters())
     if numbers["top"] > size:
         raise UsageError(f"{net.name} has {size} weights and as many eigenvalues, got top={numbers['top']}")

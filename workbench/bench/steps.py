@@ -43,11 +43,11 @@ def bench_steps(
     keys = [key for key in METHODS if not only or key in only or key == "vanilla"]
     for key in only:
         choose(METHODS, key, "method")
+    with told(Path(out)):
+        Path(out).mkdir(parents=True, exist_ok=True)
     heap = warm_heap()
     trainings = {name: training_of(config, 1) for name, config in _configs(keys, model, batch_size, size).items()}
     device = trainings["vanilla"].accelerator.device
-    with told(Path(out)):
-        Path(out).mkdir(parents=True, exist_ok=True)
     memory = {name: _warm_up(t) for name, t in tqdm(trainings.items(), desc="bench steps, warm-up", unit="method")}
     waits = {name: _waits(training) for name, training in trainings.items()} if device.type == "cuda" else {}
 

@@ -84,7 +84,6 @@ def write_table(table: pd.DataFrame, path: Path, device: torch.device, **facts: 
     machine = describe_environment()
     described = {"torch": machine["packages"]["torch"], "cpu": machine["cpu"], "threads": machine["threads"]}
     described |= {"device": device.type, "gpu": "; ".join(machine["gpu"])}
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, table.assign(**{**facts, **described}).to_csv(index=False).encode())
 
 

@@ -48,8 +48,9 @@ def card(runs: Sequence[StoredRun], *, venue: str = "cvpr", columns: int = 1, me
         sheet = Sheet(width)
         _head(sheet, own)
         _formula(sheet, own.method)
-        makers = [lambda: _samples(sheet, own), lambda: _numbers(sheet, own, found, calibrations, extras)]
-        if width >= ROOMY and _mixes(own):
+        samples = [lambda: _samples(sheet, own)] if _mixes(own) else []
+        makers = [*samples, lambda: _numbers(sheet, own, found, calibrations, extras)]
+        if width >= ROOMY and samples:
             sheet.beside(makers, (sheet.left, 0.54 * width))
             sheet.rule()
         else:
@@ -122,8 +123,6 @@ def _samples(sheet: Sheet, own: Group[StoredRun]) -> None:
     arrays = own.items[0].samples()
     if arrays is None:
         raise UsageError(f"run {own.items[0].name} has no samples.npz; finish it with `workbench resume`")
-    if not _mixes(own):
-        return
     captions = [percent(weight) for weight in arrays["weight"]]
     other = arrays["sources"][arrays["partner"]]
     rows = [
@@ -173,9 +172,10 @@ def _accuracy(found: Comparison, row: int) -> str:
     mean, spread = 100 * found.accuracy[row], 100 * found.accuracy_sd[row]
     text = f"{mean:.1f}" + ("" if np.isnan(spread) else f" \N{PLUS-MINUS SIGN} {spread:.1f}") + " %"
     if not np.isnan(found.accuracy_low[row]):
-        text += f", 95 % interval {100 * found.accuracy_low[row]:.1f} to {100 * found.accuracy_high[row]:.1f}"
+        low, high = np.clip((100 * found.accuracy_low[row], 100 * found.accuracy_high[row]), 0, 100)
+        text += f", 95 % interval {low:z.1f} to {high:z.1f}"
     if not np.isnan(found.difference[row]):
-        text += f"; {100 * found.difference[row]:+.1f} points to vanilla".replace("-", "\N{MINUS SIGN}")
+        text += f"; {100 * found.difference[row]:+z.1f} points to vanilla".replace("-", "\N{MINUS SIGN}")
     return f"{text} ({found.protocol[row]})"
 
 

@@ -55,7 +55,7 @@ def save_published(
     any (`.csv`: a file of its own, `published-own.csv`). Gives the paths; the folder is made where it is missing."""
     import pandas as pd
 
-    from workbench.runs.folder import write_bytes
+    from workbench.runs.folder import told, write_bytes
 
     words = [*map(text, tables), *([beside_text(own, title)] if own else [])]
     tex = [*map(latex, tables), *([beside_latex(own, title, slug)] if own else [])]
@@ -66,7 +66,8 @@ def save_published(
     }
     if own:
         files[f"{slug}-own.csv"] = to_frame(own).to_csv(index=False)
-    out.mkdir(parents=True, exist_ok=True)
+    with told(out):
+        out.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         write_bytes(out / name, content.encode())
     return [out / name for name in files]

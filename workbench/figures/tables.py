@@ -1,4 +1,4 @@
-"""The comparison of runs as a table: plain text, CSV with all digits, LaTeX (booktabs, siunitx).
+"""The comparison of runs as a table: plain text, CSV with all digits, LaTeX (adjustbox, booktabs, siunitx).
 
 One table a setting: different data, models or lengths of training never share one. A number is in bold only where its
 95 % interval over seeds lies clear of every other row's; with two seeds that is rare, and should be.
@@ -30,7 +30,7 @@ def csv(found: Comparison) -> str:
 
 
 def latex(found: Comparison) -> str:
-    """A table environment a setting, for `\\usepackage{booktabs,siunitx}`; the caption states the protocol."""
+    """A table environment a setting, as `tabular.latex` makes it; the caption states the protocol."""
     return "\n".join(tabular.latex(table) for table in tables_of(found, "Bold"))
 
 
@@ -53,10 +53,12 @@ TABLES: Mapping[str, Callable[[Comparison], str]] = {"txt": text, "csv": csv, "t
 
 def save_tables(found: Comparison, stem: str | Path, formats: Sequence[str] = ("txt", "csv", "tex")) -> list[Path]:
     """Write `stem.txt`, `stem.csv`, `stem.tex`; gives the paths. The folder is made where it is missing."""
-    from workbench.runs.folder import write_bytes
+    from workbench.runs.folder import told, write_bytes
 
     writers = {kind: choose(TABLES, kind, "table format") for kind in formats}
-    Path(stem).parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(stem).parent
+    with told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     paths = {Path(f"{stem}.{kind}"): write for kind, write in writers.items()}
     for path, write in paths.items():
         write_bytes(path, write(found).encode())

@@ -1,5 +1,5 @@
-"""Tables of numbers, as plain text and as LaTeX (booktabs, siunitx): a number, what stands small beside it, and the
-one number of a column that may stand out."""
+"""Tables of numbers, as plain text and as LaTeX (adjustbox, booktabs, siunitx): a number, what stands small beside it,
+and the one number of a column that may stand out."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from itertools import chain
 import numpy as np
 
 MISSING = "\N{EN DASH}"
+NARROW = 4
+"""Columns that a table may show in one column of a page; with more it takes the width of the page."""
 ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\N{PLUS-MINUS SIGN}": r"$\pm$",
@@ -88,21 +90,24 @@ def _plain(column: Column, row: int, mark: str) -> str:
 
 
 def latex(table: Table) -> str:
-    """A table environment for `\\usepackage{booktabs,siunitx}`, the caption above as venues ask for.
+    """A table environment for `\\usepackage{adjustbox,booktabs,siunitx}`, the caption above as venues ask for.
 
+    More than four columns stand across both columns of the page; what is still too wide is made smaller.
     Numbers stand in S columns; a spread has a narrow column of its own, in small type, so that numbers stay aligned at
     their points. `detect-weight` lets a bold number be bold in an S column.
     """
     shown = [column for column in table.columns if not column.empty]
+    environment = "table*" if len(shown) > NARROW else "table"
     rows = range(len(shown[0].cells))
     body = [" & ".join(chain.from_iterable(_tex(column, row) for column in shown)) + r" \\" for row in rows]
     lines = [
-        r"% needs \usepackage{booktabs,siunitx}",
-        r"\begin{table}[t]",
+        r"% needs \usepackage{adjustbox,booktabs,siunitx}",
+        rf"\begin{{{environment}}}[t]",
         r"\centering",
         rf"\caption{{{escape(' '.join([table.caption, *table.notes]))}}}",
         rf"\label{{{table.label}}}",
         r"\sisetup{detect-weight=true}",
+        r"\begin{adjustbox}{max width=\linewidth}",
         rf"\begin{{tabular}}{{{''.join(map(_format, shown))}}}",
         r"\toprule",
         " & ".join(map(_head, shown)) + r" \\",
@@ -110,7 +115,8 @@ def latex(table: Table) -> str:
         *body,
         r"\bottomrule",
         r"\end{tabular}",
-        r"\end{table}",
+        r"\end{adjustbox}",
+        rf"\end{{{environment}}}",
     ]
     return "\n".join(lines) + "\n"
 
