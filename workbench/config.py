@@ -318,6 +318,7 @@ def load_config(path: str | Path) -> RunConfig:
         raise UsageError(f"{path}: expected a mapping of settings, got {type(values).__name__}")
     written = values.pop("format", FORMAT)
     if not isinstance(written, int) or not 1 <= written <= FORMAT:
-        got = shown(written)
-        raise UsageError(f"{path}: written in format {got}, this workbench reads 1 to {FORMAT}; update it")
+        newer = isinstance(written, int) and written > FORMAT
+        mend = "update the workbench" if newer else f"write format: {FORMAT}, or leave it out"
+        raise UsageError(f"{path}: written in format {shown(written)}, this workbench reads 1 to {FORMAT}; {mend}")
     return from_dict(values, where=str(path))

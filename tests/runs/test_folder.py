@@ -18,8 +18,10 @@ import pytest
 import torch
 import yaml
 
+from tests.fake_runs import write_run
 from workbench.config import RunConfig, RunFailed, UsageError
 from workbench.runs import Run, checkpoint, launch, prepare, resume, run, runs, score
+from workbench.runs import finished as sort_out
 from workbench.runs.folder import folder, is_locked, locked, read_arrays, write_bytes, write_json
 
 CONFIG = RunConfig(method="mixup", data="digits", model="resnet8", epochs=1, size=8, batch_size=256, device="cpu")
@@ -133,7 +135,7 @@ def test_a_strangers_run_folder_cannot_execute_code(tmp_path: Path, monkeypatch:
     with pytest.raises(UsageError, match="more than tensors"):
         checkpoint.latest(path)
     np.savez(tmp_path / "evil.npz", logits=np.array([Bomb()], dtype=object))
-    with pytest.raises(ValueError, match="allow_pickle"):
+    with pytest.raises(UsageError, match="no archive of plain arrays"):
         read_arrays(tmp_path / "evil.npz")
     (path / "config.yaml").write_text("!!python/object/apply:os.mkdir ['exploded']")
     with pytest.raises(UsageError, match="not YAML"):
@@ -224,3 +226,40 @@ def test_whoever_only_asks_does_not_keep_a_training_from_its_folder(tmp_path: Pa
         with locked(tmp_path):
             pass
         release.join()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"accuracy": "high"}, "accuracy must be a number from 0 to 1, got 'high'"),
+        ({"accuracy": 71.2}, "accuracy must be a number from 0 to 1, got 71.2"),
+        ({"test_images": 0}, "test_images must be a number from 1"),
+        ({"classes": 8}, "classes must be a list of names"),
+    ],
+)
+def test_a_result_with_odd_numbers_is_told_and_left_out(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    handle = Run(write_run(tmp_path, CONFIG, **change).path)
+    (handle.path / "weights.safetensors").touch()
+    with pytest.raises(UsageError, match=message):
+        _ = handle.result
+    found, left_out = sort_out([tmp_path])
+    assert found == [] and message.split(",")[0] in left_out[0]
+
+
+def test_arrays_of_another_kind_are_told(tmp_path: Path) -> None:
+    handle = Run(write_run(tmp_path, CONFIG).path)
+    np.savez(handle.path / "predictions.npz", labels=np.zeros(3))
+    with pytest.raises(UsageError, match=r"predictions.npz has no logits, but labels; delete the file"):
+        handle.predictions()
+    np.savez(handle.path / "predictions.npz", logits=np.zeros((4, 2)), labels=np.zeros(3))
+    with pytest.raises(UsageError, match=r"logits \(4, 2\) and labels \(3,\)"):
+        handle.predictions()
+    np.savez(handle.path / "samples.npz", sources=np.zeros(3))
+    with pytest.raises(UsageError, match=r"samples.npz has no mixed and no partner and no weight, but sources"):
+        handle.samples()
+    (handle.path / "predictions.npz").write_text("no archive")
+    with pytest.raises(UsageError, match="damaged or no archive of plain arrays") as told:
+        handle.predictions()
+    assert "allow_pickle" not in str(told.value)

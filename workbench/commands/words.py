@@ -41,6 +41,9 @@ def finished_runs(paths: Sequence[Path]) -> list[Any]:
     """The finished runs in the given folders; those left out are told on standard error."""
     from workbench.runs import finished
 
+    for path in paths:
+        if not path.is_dir():
+            raise UsageError(f"there is no folder {path}; `workbench runs` lists the runs below ./out")
     found, left_out = finished(paths)
     for line in left_out:
         print(f"left out {line}", file=sys.stderr)

@@ -310,5 +310,5 @@ def _finished(folders: Sequence[str | Path]) -> list[Run]:
     found, others = finished(folders)
     if folders and not found:
         why = f": {others[0]}" if others else ""
-        raise UsageError(f"no finished run in {', '.join(map(str, folders))}{why}; train one with `workbench run`")
+        raise UsageError(f"no finished run in {', '.join(map(str, folders))}{why}; train one with `workbench train`")
     return found

@@ -124,6 +124,8 @@ def open_picture(name: str, given: bytes | Path) -> tuple[Image.Image, list[str]
             return _shrunk(to_rgb(ImageOps.exif_transpose(image))), done
     except Image.DecompressionBombError:
         raise UsageError(f"{name} has far more than {MEGAPIXELS} megapixels, the most taken; scale it down") from None
+    except UsageError:  # what we said ourselves, and a ValueError too
+        raise
     except DAMAGE as error:
         why = " ".join(str(error).split())
         why = "no format that is read" if why.startswith("cannot identify") else why or type(error).__name__

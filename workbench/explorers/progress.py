@@ -199,6 +199,7 @@ def render(runs: Sequence[Run], venue: str = "cvpr", columns: int = 2) -> Figure
             *axes[0].get_legend_handles_labels(),
             loc="outside upper center",
             ncols=style.legend_columns(width, labels),
+            title=f"{len(begun)} of {len(runs)} runs; choose others to see them" if len(runs) > SHOWN else None,
         )
         return figure
 

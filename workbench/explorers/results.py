@@ -57,9 +57,10 @@ class Results(Explorer):
         self.export = parts.Export(
             self,
             self._figure,
-            "out/result",
+            _stem(self.view.value),
             lambda stem: views.write_table(list(self._chosen().values()), self.view.value, stem),
         )
+        self._stem = self.export.file.value
         chooser = parts.column(
             parts.heading("Finished runs (hold Ctrl or Shift to choose several)"), self.choice, self.again
         )
@@ -77,6 +78,8 @@ class Results(Explorer):
         """Figure and table of the view, of the chosen runs."""
         view = self.view.value
         self.question.value = parts.line_text(views.about(view), muted=True)
+        if self.export.file.value == self._stem:  # nobody typed a name of their own
+            self.export.file.value = self._stem = _stem(view)
         self._offer_computing()
         try:
             self._draw_readable()
@@ -196,3 +199,8 @@ def _lines(log: IO[bytes]) -> list[str]:
     """What was written, a line each, and each state of a progress bar; the child's place in the file is not moved."""
     text = os.pread(log.fileno(), os.fstat(log.fileno()).st_size, 0).decode(errors="replace")
     return [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
+
+
+def _stem(view: str) -> str:
+    """The file that an export of the view writes, unless another is named: views do not overwrite each other."""
+    return f"out/{view.replace(':', '-')}"

@@ -87,9 +87,10 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        kind = type(error).__name__  # NumPy's own text advises to load it unsafely
         raise UsageError(
-            f"{path} is damaged or no archive of plain arrays ({error}); delete it and resume the run"
+            f"{path} is damaged or no archive of plain arrays ({kind}); delete it and resume the run"
         ) from None
 
 

@@ -98,6 +98,8 @@ class Run:
         result = read_json(self.path / "result.json")
         if not all(key in result for key in REQUIRED):
             raise UsageError(f"run {self.name} has no whole result: it is {self.state}; {MEND.format(self.path)}")
+        if odd := _odd(result):
+            raise UsageError(f"{self.path / 'result.json'}: {odd}; delete the file: {MEND.format(self.path)}")
         return result
 
     @property
@@ -125,17 +127,29 @@ class Run:
 
     def predictions(self) -> tuple[np.ndarray, np.ndarray]:
         """(N, classes) float32 logits and (N,) int64 labels of the test images."""
-        stored = self._arrays("predictions.npz")
-        return stored["logits"], stored["labels"]
+        stored = self._arrays("predictions.npz", ("logits", "labels"))
+        logits, labels = stored["logits"], stored["labels"]
+        if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+            got = f"logits {logits.shape} and labels {labels.shape}"
+            raise UsageError(
+                f"{self.path / 'predictions.npz'} must hold logits (N, classes) and labels (N,), got {got}"
+            )
+        return logits, labels
 
     def samples(self) -> dict[str, np.ndarray] | None:
         """What the method makes of a few test pictures at lambda 0.5; None if it was not stored."""
-        return self._arrays("samples.npz") if (self.path / "samples.npz").exists() else None
+        if not (self.path / "samples.npz").exists():
+            return None
+        return self._arrays("samples.npz", ("sources", "mixed", "partner", "weight"))
 
-    def _arrays(self, file: str) -> dict[str, np.ndarray]:
+    def _arrays(self, file: str, names: Iterable[str]) -> dict[str, np.ndarray]:
         if not (self.path / file).exists():
             raise UsageError(f"run {self.name} has no {file}: it is {self.state}; {MEND.format(self.path)}")
-        return read_arrays(self.path / file)
+        stored = read_arrays(self.path / file)
+        if lacking := [name for name in names if name not in stored]:
+            mend = f"delete the file: {MEND.format(self.path)}"
+            raise UsageError(f"{self.path / file} has no {' and no '.join(lacking)}, but {', '.join(stored)}; {mend}")
+        return stored
 
     def net(self) -> Net:
         """The trained net, in evaluation mode, on the CPU; nothing of the data set is needed."""
@@ -191,6 +205,15 @@ def _settings(path: Path, _version: tuple[int, ...]) -> RunConfig:
     return load_config(path)
 
 
+def _odd(result: dict[str, Any]) -> str:
+    """Which number of a result is none; empty where all are."""
+    for key, least, most in (("accuracy", 0, 1), ("test_images", 1, float("inf"))):
+        value = result[key]
+        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
+            return f"{key} must be a number from {least} to {most}, got {value!r}"
+    return "" if isinstance(result["classes"], list) else f"classes must be a list of names, got {result['classes']!r}"
+
+
 def runs(root: str | Path = "out/runs") -> list[Run]:
     """All runs below a folder, at any depth, by name: every folder with a `config.yaml`."""
     found = []
@@ -226,8 +249,11 @@ def finished(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
 def _unfinished(run: Run) -> str:
     """Why a run can't be shown as a finished one; empty if it can. UsageError for settings that can't be read."""
     state = run.state if run.config else ""
-    if state in ("running", "done"):
-        return "" if state == "done" else state
+    if state == "done":
+        _ = run.result  # tells what is wrong with its numbers
+        return ""
+    if state == "running":
+        return state
     result = read_json(run.path / "result.json")
     if not result:
         return state
