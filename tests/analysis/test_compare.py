@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -153,8 +154,24 @@ def test_a_method_run_in_several_ways_says_how_they_differ() -> None:
 
 
 def test_one_seed_twice_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"expected one run a seed, got CutMix \(photos.*with seed 3 twice"):
+    with pytest.raises(
+        UsageError, match=r"expected one run a seed, got CutMix \(photos.*with seed 3 twice.*choose the runs of one$"
+    ):
         compare([score("cutmix", 3, 0.7), score("cutmix", 3, 0.9)])
+
+
+@pytest.mark.parametrize(
+    ("epochs", "settings", "words"),
+    [
+        (20, {}, "median of the last ten epochs"),
+        (10, {}, "median of the last ten epochs"),
+        (9, {}, "median of all 9 epochs"),
+        (1, {}, "last epoch"),
+        (3, {"score": "best"}, "best epoch, chosen on the test set"),
+    ],
+)
+def test_the_protocol_claims_no_epochs_that_there_were_not(epochs: int, settings: Any, words: str) -> None:
+    assert group([score("mixup", 0, 0.7, epochs=epochs, **settings)])[0].protocol == words
 
 
 def test_settings_name_no_folders_unless_they_must() -> None:

@@ -307,7 +307,8 @@ def test_one_image_is_enough(net: Net, data: Examples) -> None:
     ("options", "message"),
     [
         ({"top": -1}, "top must be a whole number from 0, got -1"),
-        ({"top": 1000}, "weights and as many eigenvalues, got top=1000"),
+        ({"top": 100}, "weights and as many eigenvalues, got top=100"),
+        ({"top": 101}, "top must be at most 100, got 101"),
         ({"steps": 0}, "steps must be a whole number from 1, got 0"),
         ({"trace_probes": 2.5}, "trace_probes must be a whole number from 0, got 2.5"),
         ({"smoothing": 0}, "smoothing must be above 0 and at most 1, got 0"),

@@ -93,6 +93,34 @@ def test_mistakes_are_one_line(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("figures", "RUNS", "--out", "FILE"),
+        ("figures", "RUNS", "--out", "FILE/deep"),
+        ("analyse", "compare", "RUNS", "--out", "FILE"),
+        ("published", "--figures", "FILE"),
+        ("published", "--dataset", "cifar100", "--backbone", "deit_s", "--out", "FILE"),
+        ("audit", "mixup", "--out", "FILE/mixup.png"),
+        ("gallery", "--only", "mixup", "--out", "FILE"),
+    ],
+)
+def test_a_file_where_a_folder_should_be_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    (run,) = write_runs(tmp_path / "runs", ("mixup",), (0,))
+    (run.path / "weights.safetensors").write_text("")
+    file = tmp_path / "file"
+    file.write_text("of somebody")
+    with pytest.raises(SystemExit) as caught:
+        main([w.replace("FILE", str(file)).replace("RUNS", str(tmp_path / "runs")) for w in words])
+    told = capsys.readouterr().err.strip()
+    assert caught.value.code == 1
+    assert f"can't write {file}" in told and "choose another folder" in told
+    assert "\n" not in told and "Errno" not in told
+    assert file.read_text() == "of somebody"
+
+
 def test_runs_that_are_not_whole_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     half, old, good = write_runs(tmp_path / "runs", ("mixup", "cutmix", "vanilla"), (0,))
     (half.path / "result.json").write_text('{"accuracy": 0.5')

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image
 
 from tests import fake_results
@@ -379,6 +380,34 @@ def test_card_says_what_is_known_and_what_is_not(
         render(runs, "card")
     with pytest.raises(UsageError, match="did you mean 'cutmix'"):
         render(runs, "card", method="cutmx")
+
+
+def test_a_card_of_few_epochs_and_two_distant_seeds(tmp_path: Path) -> None:
+    """The interval stays within what an accuracy can be; the protocol claims no ten epochs; the minus is a true one."""
+    for method, accuracies in {"vanilla": (0.9, 0.9), "cutmix": (0.5, 0.9)}.items():
+        for seed, accuracy in enumerate(accuracies):
+            config = RunConfig(method=method, data="photos", size=32, model="resnet8", epochs=3, seed=seed)
+            write_run(tmp_path, config, accuracy=accuracy)
+    found = texts(render([FakeRun(path) for path in sorted(tmp_path.iterdir())], "card", "cvpr", 2, method="cutmix"))
+    found = found.replace("\n", " ")
+    assert "95 % interval 0.0 to 100.0; \N{MINUS SIGN}20.0 points to vanilla" in found
+    assert "(median of all 3 epochs)" in found
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_a_card_without_samples_has_no_empty_block(few: list[FakeRun], columns: int) -> None:
+    figure = render(few, "card", columns=columns, method="vanilla")
+    rules = sorted(line.get_ydata()[0] * figure.get_figheight() for line in figure.artists if isinstance(line, Line2D))
+    assert len(rules) == 3  # below the head, the formula and the numbers
+    assert np.diff(rules).min() > 0.15
+
+
+def test_ranks_of_two_methods_say_of_what(few: list[FakeRun], runs: list[FakeRun]) -> None:
+    pair = [run for run in runs if run.config.method in ("vanilla", "manifoldmix")]
+    for chosen, words in ((few, "1 seed: too few"), (pair, "2 seeds")):
+        figure = render(chosen, "critical", "cvpr", 1)
+        assert lint.faults(figure) == []
+        assert f"mean ranks by accuracy of the final weights {words}" in texts(figure).replace("\n", " ")
 
 
 # ------------------------------------------------------------------------------------------------- what they refuse

@@ -24,6 +24,7 @@ def test_cells_and_columns() -> None:
     assert cells(table, "Method")[1:3] == [r"$\alpha$", r"{top-1 (\%), 200 epochs}"]
     assert r"\begin{tabular}{llS[table-format=2.2]S[table-format=2.2]S[table-format=2]S[table-format=2.1]}" in table
     assert r"\label{tab:published-cifar100-deit-s-deit}" in table
+    assert r"\begin{table*}" in table and r"\begin{adjustbox}{max width=\linewidth}" in table
     assert {line.count("&") for line in table.splitlines() if line.endswith(r"\\")} == {5}
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +18,9 @@ from tests.fake_runs import write_runs
 from workbench.analysis import analyse, stored
 from workbench.analysis.compare import Comparison, Score, compare
 from workbench.config import RunConfig, UsageError
-from workbench.figures import measures
+from workbench.figures import measures, tabular
 from workbench.figures.tables import csv, escape, latex, save_tables, text
+from workbench.figures.tabular import Column, Table
 
 
 def scores(method: str, accuracies: list[float], **settings) -> list[Score]:
@@ -76,9 +79,32 @@ def test_latex_is_whole(clear: Comparison) -> None:
             spanned = sum(int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d)\}", line))
             assert len(re.split(r"(?<!\\)&", line)) + spanned == len(kinds)
     assert table.count("{") == table.count("}")
-    assert re.findall(r"\\begin\{(\w+)\}", table) == re.findall(r"\\end\{(\w+)\}", table)[::-1]
-    assert r"\usepackage{booktabs,siunitx}" in table
+    environments = re.findall(r"\\begin\{([\w*]+)\}", table)
+    assert environments == ["table*", "adjustbox", "tabular"]
+    assert re.findall(r"\\end\{([\w*]+)\}", table)[::-1] == environments
+    assert table.startswith("% needs \\usepackage{adjustbox,booktabs,siunitx}\n")
     assert "detect-weight=true" in table
+
+
+def test_latex_fits_the_page(tmp_path: Path) -> None:
+    """In a document of two columns nothing prints over the neighbouring one."""
+    packages = [f"{name}.sty" for name in ("adjustbox", "booktabs", "siunitx")]
+    if not (shutil.which("pdflatex") and shutil.which("kpsewhich")):
+        pytest.skip("there is no LaTeX (pdflatex, kpsewhich) on this machine")
+    if subprocess.run(["kpsewhich", *packages], capture_output=True, text=True).stdout.count("\n") < len(packages):
+        pytest.skip(f"LaTeX lacks one of {', '.join(packages)}")
+    runs = store_all(write_runs(tmp_path / "runs", ("vanilla", "manifoldmix"), (0, 1)))
+    made = [latex(analyse(runs, "compare")), *(p.read_text() for p in measures.save_tables(runs, tmp_path / "out"))]
+    narrow = Table("", [Column("Method", ["a" * 60], words=True), Column("Top-1 (%)", ["81.25"])], [], "Narrow.")
+    tables = "\n".join([*(text for text in made if text.startswith("% needs")), tabular.latex(narrow)])
+    document = r"\documentclass[twocolumn]{article}\usepackage{adjustbox,booktabs,siunitx}\setlength{\hfuzz}{0pt}"
+    document += rf"\setlength{{\textwidth}}{{6.875in}}\begin{{document}}{tables}\end{{document}}"
+    (tmp_path / "paper.tex").write_text(document)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=60)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert tables.count(r"\begin{table*}") == 3 and tables.count(r"\begin{table}") == 1
+    assert "Overfull" not in done.stdout
 
 
 def test_measures_are_tables_too(tmp_path: Path) -> None:
@@ -130,10 +156,10 @@ def test_text_is_aligned(clear: Comparison) -> None:
 
 def test_settings_have_tables_of_their_own() -> None:
     found = compare([*scores("vanilla", [0.7, 0.71]), *scores("mixup", [0.8, 0.81], data="digits", epochs=3)])
-    assert latex(found).count(r"\begin{table}") == 2
+    assert re.findall(r"\\begin\{(table\*?)\}", latex(found)) == ["table*", "table"]  # the second has three columns
     assert r"\label{tab:methods-2}" in latex(found)
     alone = text(found).split("\n\n\n")[1]
-    assert alone.startswith("digits, resnet20, 3 epochs")
+    assert alone.startswith("digits, resnet20, 3 epochs (median of all 3 epochs)")
     assert "Step time" not in alone
     assert "No vanilla run of this setting" in alone
     assert "No cost is given" not in alone

@@ -145,7 +145,7 @@ class Ranking(Result):
 
     @property
     def height(self) -> float:
-        return 0.16 + 0.05 * len(self.label)
+        return 0.2 + 0.05 * len(self.label)
 
     def draw(self, ax: Axes) -> None:
         """Critical-difference diagram: mean ranks, 1 (best) on the right; bars join what is not told apart."""

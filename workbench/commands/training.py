@@ -66,13 +66,13 @@ def train_from(default: RunConfig) -> Callable[..., None]:
 
 
 def _tell(handle: Any) -> None:
+    from workbench.analysis.groups import protocol_of
     from workbench.runs import is_main
 
     if not is_main():
         return
     result = handle.result
-    protocols = {"median_last10": "median of the last 10 epochs", "best": "best epoch", "last": "last epoch"}
-    protocol, images = protocols[result["score"]], result["test_images"]
+    protocol, images = protocol_of(handle.config), result["test_images"]
     print(f"{handle.path}: accuracy {result['accuracy']:.2%} ({protocol} on {images:,} images)")
 
 
