@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from workbench import style
-from workbench.config import UsageError
+from workbench.config import RunFailed, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -188,7 +188,8 @@ class Export:
         try:
             paths = save(made, stem, formats=(self.format.value,))
             paths += list(self.tables(Path(stem))) if self.tables else []
-        except OSError as error:
-            raise UsageError(f"{stem} can't be written: {error.strerror or error}; choose another file name") from None
+        except (OSError, RunFailed) as error:
+            why = getattr(error, "strerror", None) or error
+            raise UsageError(f"{stem} can't be written: {why}; choose another file name") from None
         width = made.get_figwidth()
         self.explorer.tell(f"Written: {', '.join(str(p.resolve()) for p in paths)} ({width:g} in wide)")
