@@ -58,7 +58,7 @@ def test_runs_beside_and_files(
     assert written[f"{stem}.txt"] in words
     assert len(pd.read_csv(tmp_path / "deep" / "out" / f"{stem}.csv")) == 57
     assert pd.read_csv(tmp_path / "deep" / "out" / f"{stem}-own.csv")["published"].tolist() == [76.42, 79.45]
-    assert written[f"{stem}.tex"].count(r"\begin{table}") == 2
+    assert written[f"{stem}.tex"].count(r"\begin{table") == 2
 
 
 def test_figures_without_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
