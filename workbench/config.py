@@ -313,6 +313,20 @@ def load_yaml(path: str | Path) -> Any:
 
 def load_config(path: str | Path) -> RunConfig:
     """`RunConfig` from a YAML file; older files are completed with defaults, newer ones are refused."""
+    return _settings(Path(path), file_version(path))
+
+
+def file_version(path: str | Path) -> tuple[int, ...]:
+    """What changes when a file does, for caches of what it holds; empty where there is none that can be seen."""
+    try:
+        found = Path(path).stat()
+    except OSError:  # the reader will say what is wrong
+        return ()
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+@functools.lru_cache(maxsize=4096)  # to read one takes 10 ms, and runs are looked at again and again
+def _settings(path: Path, _version: tuple[int, ...]) -> RunConfig:
     values = load_yaml(path)
     if not isinstance(values, dict):
         raise UsageError(f"{path}: expected a mapping of settings, got {type(values).__name__}")

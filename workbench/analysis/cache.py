@@ -20,7 +20,7 @@ from workbench.analysis import base
 from workbench.analysis.base import Result, StoredRun
 from workbench.analysis.needs import NEEDS, nets, source
 from workbench.analysis.table import ANALYSES, Analysis
-from workbench.config import RunFailed, UsageError, choose
+from workbench.config import RunFailed, UsageError, choose, file_version
 
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
 
@@ -140,8 +140,7 @@ def _digest(sources: Sequence[Path], version: int, options: Mapping[str, Any], a
 
 
 def _content(path: Path) -> str:
-    found = path.stat()
-    return _hash(path, (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size))
+    return _hash(path, file_version(path))
 
 
 @lru_cache(maxsize=4096)  # weights are large, and every result that is looked for asks for them

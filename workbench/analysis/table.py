@@ -82,6 +82,7 @@ ANALYSES: Mapping[str, Analysis] = {
         "Landscape",
         "the loss around nets along one random direction or a plane, and on the line between two of them",
         needs="nets",
+        version=2,
     ),
     "trajectory": Analysis(
         "trajectory",
@@ -113,6 +114,7 @@ ANALYSES: Mapping[str, Analysis] = {
         "Adversarial",
         "accuracy under attack: FGSM and PGD, in pixel units",
         needs="net",
+        version=2,
     ),
     "occlusion": Analysis(
         "robustness.occlusion",
@@ -137,6 +139,7 @@ ANALYSES: Mapping[str, Analysis] = {
         "Fidelity",
         "does the label tell what can be seen: its weights against the visible share of each source's object",
         needs="method",
+        version=2,
     ),
     "cost": Analysis(
         "cost",

@@ -59,9 +59,9 @@ def bench_train(
         epochs=rounds + 1,
         augment="none",
     )
+    ours, bare = (training_of(config, steps) for _ in range(2))
     with told(Path(out)):
         Path(out).mkdir(parents=True, exist_ok=True)
-    ours, bare = (training_of(config, steps) for _ in range(2))
     with tempfile.TemporaryDirectory() as folder, tqdm(disable=True) as bar:
         pulse = Pulse(Path(folder), config.epochs, steps, bar)
         seconds = _measure(_timed(ours, bare, pulse), rounds, ours.accelerator.device)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,12 +73,7 @@ class Run:
     @cached_property
     def config(self) -> RunConfig:
         """The settings, fully resolved."""
-        path = self.path / "config.yaml"
-        try:
-            found = path.stat()
-        except OSError:
-            return load_config(path)  # which says what is wrong
-        return _settings(path, (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size))
+        return load_config(self.path / "config.yaml")
 
     @property
     def history(self) -> pd.DataFrame:
@@ -198,11 +193,6 @@ class Run:
         from workbench.runs.execute import resume
 
         return resume(self.path, progress=progress)
-
-
-@lru_cache(maxsize=4096)  # to read one takes 10 ms, and many handles are made of a run
-def _settings(path: Path, _version: tuple[int, ...]) -> RunConfig:
-    return load_config(path)
 
 
 def _odd(result: dict[str, Any]) -> str:
