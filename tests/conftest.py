@@ -25,6 +25,29 @@ def close_figures() -> Iterator[None]:
     plt.close("all")
 
 
+@pytest.fixture(autouse=True)
+def settings_of_the_process() -> Iterator[None]:
+    """What decides the digits of everything that follows must be found as it was left: with other threads alone, a
+    training and its resumption in a process of its own end with different weights."""
+    before = _settings()
+    yield
+    after = _settings()
+    torch.set_num_threads(before["threads"])  # or every later test would fail too
+    assert after == before
+
+
+def _settings() -> dict[str, object]:
+    return {
+        "threads": torch.get_num_threads(),
+        "dtype": torch.get_default_dtype(),
+        "gradients": torch.is_grad_enabled(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "matmul": torch.get_float32_matmul_precision(),
+        "oneDNN": torch.backends.mkldnn.enabled,
+        "environment": {key: os.environ.get(key) for key in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")},
+    }
+
+
 @pytest.fixture
 def draw() -> Callable[..., Draw]:
     """`draw()` is the same stream of random numbers every time; `draw(3)` another; `draw(lam=0.3)` pins lambda."""

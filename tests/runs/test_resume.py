@@ -98,6 +98,25 @@ def test_resumes_to_the_same_numbers(config: RunConfig, tmp_path: Path, monkeypa
     assert_same(whole, resume(cut.path, progress=False))
 
 
+def test_digits_that_another_machine_gives_are_announced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for threads in ("as here", 17):
+        path = run(replace(SMALL, epochs=2), tmp_path / str(threads), progress=False).path
+        (path / "result.json").unlink()
+        about = json.loads((path / "environment.json").read_text())
+        if threads == 17:
+            about.update(threads=17, gpu=["An H100"])
+        (path / "environment.json").write_text(json.dumps(about))
+        capsys.readouterr()
+        resume(path, progress=False)
+        told = capsys.readouterr().err
+        now = torch.get_num_threads()
+        assert (f"it began with threads 17, now {now}; gpu An H100, now" in told) == (threads == 17), told
+        assert ("it began with" in told) == (threads == 17), told
+    assert json.loads((path / "environment.json").read_text())["threads"] == now
+
+
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

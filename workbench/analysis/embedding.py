@@ -228,12 +228,14 @@ def _tsne(points: np.ndarray, start: np.ndarray, perplexity: float, seed: int) -
 
 
 def _umap(points: np.ndarray, start: np.ndarray, perplexity: float, seed: int) -> tuple[np.ndarray, float, float]:
-    """On one thread, for only then a seed gives the same map again."""
+    """With a seed UMAP works on one thread, and gives the same map again."""
     from umap import UMAP
 
-    used = max(2, min(round(perplexity), len(points) - 1))
-    umap = UMAP(n_neighbors=used, init=10 * start, random_state=seed, n_jobs=1)
-    return umap.fit_transform(points), float(used), np.nan
+    used, threads = max(2, min(round(perplexity), len(points) - 1)), torch.get_num_threads()
+    try:
+        return UMAP(n_neighbors=used, init=10 * start, random_state=seed).fit_transform(points), float(used), np.nan
+    finally:  # numba sets OpenMP's threads to all cores, for the whole process: a training would end with other digits
+        torch.set_num_threads(threads)
 
 
 def _seconds(nets: Sequence[tuple[str, Net]], data: Examples) -> float:

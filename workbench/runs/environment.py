@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
@@ -30,6 +31,24 @@ def describe_environment() -> dict[str, Any]:
         "gpu": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "processes": int(os.environ.get("WORLD_SIZE", 1)),
     }
+
+
+def changed(path: Path, now: dict[str, Any]) -> list[str]:
+    """What decides a training's last digits and was other when this run began, e.g. `threads 1, now 2`."""
+    try:
+        before = json.loads((path / "environment.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # cut off while it began
+        return []
+    if not isinstance(before, dict):
+        return []
+    found = {key: (before.get(key), now[key]) for key in ("cpu", "threads", "gpu", "processes")}
+    packages = before.get("packages")
+    found["torch"] = (packages.get("torch") if isinstance(packages, dict) else None, now["packages"]["torch"])
+    return [f"{key} {_told(old)}, now {_told(new)}" for key, (old, new) in found.items() if old != new]
+
+
+def _told(value: Any) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
 def processor() -> str:

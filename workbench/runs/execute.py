@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from workbench.config import RunConfig, RunFailed, UsageError, dump
 from workbench.runs import checkpoint
-from workbench.runs.environment import describe_environment
+from workbench.runs.environment import changed, describe_environment
 from workbench.runs.folder import (
     folder,
     locked,
@@ -121,7 +121,11 @@ def _train(handle: Run, training: Training, progress: bool) -> None:
     """The loop of the writing process: an epoch, then its record and a checkpoint."""
     path, config = handle.path, handle.config
     start, records = _restore(path, training)
-    write_json(path / "environment.json", describe_environment())
+    about = describe_environment()
+    others = changed(path, about) if start else []
+    if others:
+        print(f"warning: other digits than of an uninterrupted run: it began with {'; '.join(others)}", file=sys.stderr)
+    write_json(path / "environment.json", about)
     write_lines(path / "history.jsonl", records)
     if start == 0:
         _keep(path, training, 0)
