@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -60,10 +62,26 @@ def show_tab(page: Page, title: str) -> None:
     page.locator(".wb-page").get_by_role("tab", name=title).click()
 
 
-def upload(page: Page, *files: Path) -> None:
+def choose(page: Page, *files: Path) -> None:
+    """By the file chooser."""
     with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Own files").click()
+        page.get_by_text("or click to choose").click()
     chooser.value.set_files(files)
+
+
+DROP = """async (place, [name, content]) => {
+  const bytes = await (await fetch('data:application/octet-stream;base64,' + content)).arrayBuffer();
+  const dropped = new DataTransfer();
+  dropped.items.add(new File([bytes], name));
+  for (const kind of ['dragenter', 'dragover', 'drop'])
+    place.dispatchEvent(new DragEvent(kind, {dataTransfer: dropped, bubbles: true, cancelable: true}));
+}"""
+
+
+def drop(page: Page, file: Path) -> None:
+    """By dragging it from a folder onto the page."""
+    content = base64.b64encode(file.read_bytes()).decode()
+    page.locator(".wb-drop").evaluate(DROP, [file.name, content])
 
 
 def test_a_slider_moved_by_keyboard_changes_the_mixed_picture(opened):
@@ -112,7 +130,7 @@ def test_a_picture_of_ones_own_with_alpha_is_taken(opened, tmp_path: Path):
     shown = opened.locator("img.wb-source-a")
     before = shown.get_attribute("src")
 
-    upload(opened, tmp_path / "half.png")
+    choose(opened, tmp_path / "half.png")
     opened.locator(".wb-message", has_text="half.png: transparent parts made white").wait_for()
     wait_for_change(shown, before)
 
@@ -120,11 +138,27 @@ def test_a_picture_of_ones_own_with_alpha_is_taken(opened, tmp_path: Path):
     assert tuple(found[112, 20]) == (255, 255, 255) and tuple(found[112, 200]) == (200, 30, 40)
 
 
+def test_a_large_picture_that_is_dropped_arrives_whole(opened, tmp_path: Path):
+    """Fourteen million bytes that can't be compressed: more than a server takes in one message."""
+    noise = np.random.default_rng(0).integers(0, 256, (2300, 2400, 3), np.uint8)
+    noise[1000:1300] = (20, 120, 220)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    assert (tmp_path / "noise.png").stat().st_size > 14e6
+    shown = opened.locator("img.wb-source-a")
+    before = shown.get_attribute("src")
+
+    drop(opened, tmp_path / "noise.png")
+    wait_for_change(shown, before)
+
+    assert abs(pixels(shown)[112, 112].astype(int) - (20, 120, 220)).max() <= 2
+    assert opened.locator(".wb-mistake").count() == 0
+
+
 def test_a_file_that_is_no_picture_is_told_in_one_line(opened, tmp_path: Path):
     (tmp_path / "notes.png").write_text("dear diary")
     before = opened.locator("img.wb-source-a").get_attribute("src")
 
-    upload(opened, tmp_path / "notes.png")
+    drop(opened, tmp_path / "notes.png")
     message = opened.locator(".wb-message.wb-mistake")
     message.get_by_text("notes.png").wait_for()
 

@@ -6,7 +6,6 @@ import asyncio
 import io
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -43,11 +42,13 @@ def pixels(image: widgets.Image) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(image.value)).convert("RGB"))
 
 
-def upload(explorer: MixedSamples, **files: bytes) -> None:
-    explorer.upload.value = tuple(
-        {"name": name, "type": "", "size": len(data), "content": memoryview(data), "last_modified": datetime.now(UTC)}
-        for name, data in files.items()
-    )
+def drop(explorer: MixedSamples, **files: bytes) -> None:
+    """What the page sends when these files are dropped on it."""
+    hear = explorer.drop._handle_custom_msg
+    hear({"kind": "begin"}, [])
+    for name, data in files.items():
+        hear({"kind": "piece", "first": True, "name": name, "size": len(data)}, [memoryview(data)])
+    hear({"kind": "end"}, [])
 
 
 def png(color: str) -> bytes:
@@ -247,27 +248,26 @@ def test_a_source_that_cannot_be_opened_leaves_the_old_one():
     explorer.close()
 
 
-def test_uploaded_pictures_become_the_source_and_are_kept(explorer):
-    upload(explorer, **{"red.png": png("red"), "blue.png": png("blue")})
+def test_dropped_pictures_become_the_source_and_are_kept(explorer):
+    drop(explorer, **{"red.png": png("red"), "blue.png": png("blue")})
 
     assert explorer.source.names == ("red.png", "blue.png")
     assert (pixels(explorer.image_a) == [255, 0, 0]).all() and (pixels(explorer.image_b) == [0, 0, 255]).all()
-    assert explorer.upload.value == ()
     explorer.pictures.value = "photographs"
     explorer.pictures.value = "own files"
     assert explorer.source.names[0] == "red.png"
 
 
-def test_new_uploads_replace_the_old_ones(explorer):
-    upload(explorer, **{"red.png": png("red")})
-    upload(explorer, **{"blue.png": png("blue")})
+def test_new_files_replace_the_old_ones(explorer):
+    drop(explorer, **{"red.png": png("red")})
+    drop(explorer, **{"blue.png": png("blue")})
 
     assert explorer.source.names == ("blue.png",)
     assert explorer.state().pair == (0, 0)
 
 
-def test_an_uploaded_file_that_is_no_picture_is_told_and_changes_nothing(explorer):
-    upload(explorer, **{"<notes>.txt": b"hello"})
+def test_a_dropped_file_that_is_no_picture_is_told_and_changes_nothing(explorer):
+    drop(explorer, **{"<notes>.txt": b"hello"})
 
     assert "&lt;notes&gt;.txt is damaged or no picture" in explorer.message.value
     assert explorer.source.title == "photographs"

@@ -14,6 +14,7 @@ from torch import Tensor
 from workbench.config import UsageError, choose
 from workbench.explorers.base import Explorer, release
 from workbench.explorers.card import GAP, PANEL, Card
+from workbench.explorers.drop import Drop
 from workbench.explorers.mixed import MOST, Chosen, Mixers, State, distribution, sample
 from workbench.explorers.mixed_view import render
 from workbench.explorers.parts import (
@@ -206,12 +207,9 @@ class MixedSamples(Explorer):
     def _opened(self, title: str) -> Source:
         return self.own if self.own is not None and title == self.own.title else open_source(title)
 
-    def _receive(self, _change: object) -> None:
+    def _receive(self, files: dict[str, bytes], faults: list[str]) -> None:
         """Files came from the user's computer."""
-        came = {file["name"]: bytes(file["content"]) for file in self.upload.value}
-        if came:
-            self.upload.value = ()  # a second copy of the files would stay in memory
-            self.attempt(lambda: self._take_own(own_files(came)))
+        self.attempt(lambda: self._take_own(own_files(files, faults)))
 
     def _take_own(self, source: Source) -> None:
         self.own = source
@@ -243,16 +241,15 @@ class MixedSamples(Explorer):
         own = [] if self.own is None else [self.own.title]
         self.pictures = _labelled(dropdown("Pictures", [*own, *offered], self.source.title, width=WIDE))
         self.pictures.observe(self._open, names="value")
-        self.upload = widgets.FileUpload(
+        self.drop = Drop(
+            "Drop pictures here, or click to choose",
+            self._receive,
             accept="image/*",
-            multiple=True,
-            description="Own files",
-            layout=widgets.Layout(width="auto", flex="0 0 auto"),
+            layout=widgets.Layout(width=WIDE, flex="0 0 auto"),
         )
-        self.upload.observe(self._receive, names="value")
         self.a = self.watch(dropdown("A", [("", 0)], width=f"{LARGE}px"))
         self.b = self.watch(dropdown("B", [("", 0)], width=f"{LARGE}px"))
-        self.size = self.watch(_labelled(dropdown("Size (px)", [LARGE], width="150px")))
+        self.size = self.watch(_labelled(dropdown("Size (px)", [LARGE], width="144px")))
         self.lam = self.watch(_labelled(slider("Lambda", LAM, 0, 1, width=WIDE, hint="Wished weight of A, 0 to 1")))
         self.lam.add_class("wb-lambda")
         self.fixed = self.watch(
@@ -280,10 +277,10 @@ class MixedSamples(Explorer):
         """The sources, and beside them what is common to all methods."""
         common = column(
             self.pictures,
-            row(self.size, self.upload),
+            self.drop,
+            row(self.size, self.seed, gap="8px"),
             self.lam,
-            self.fixed,
-            row(self.seed, self.next),
+            row(self.fixed, self.next),
             row(self.more, self.back),
             width=WIDE,
             gap="6px",
@@ -301,7 +298,7 @@ def _labelled(control: Any) -> Any:
 
 
 def _whole_number(text: str, value: int, most: int) -> widgets.Widget:
-    layout = widgets.Layout(width="150px", flex="0 0 auto")
+    layout = widgets.Layout(width="144px", flex="0 0 auto")
     return widgets.BoundedIntText(value=value, min=0, max=most, description=text, layout=layout)
 
 

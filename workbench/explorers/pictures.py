@@ -92,11 +92,11 @@ def _here(name: str) -> bool:
 # ----------------------------------------------------------------------------------------------- files of the user
 
 
-def own_files(files: Mapping[str, bytes | Path]) -> Source:
-    """Pictures from the bytes of files, or from paths, by name. What is no picture is left out, with a note; a
-    UsageError, in one line, where nothing is left."""
+def own_files(files: Mapping[str, bytes | Path], faults: Sequence[str] = ()) -> Source:
+    """Pictures from the bytes of files, or from paths, by name. What is no picture is left out, with a note (`faults`:
+    what is known already to be none); a UsageError, in one line, where nothing is left."""
     opened: dict[str, tuple[Image.Image, list[str]]] = {}
-    faults: list[str] = []
+    faults = list(faults)
     for name, given in files.items():
         try:
             opened[name] = open_picture(name, given)
