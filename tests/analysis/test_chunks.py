@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.analysis.test_contract import OPTIONS, SETTINGS, net_and_data
+from tests.analysis.settings import OPTIONS, SETTINGS, net_and_data
 from workbench.analysis import ANALYSES, chunks, slices
 from workbench.analysis.chunks import Chunk, block_of, bytes_of_image, chunk_of, free_memory
 from workbench.analysis.inputs import Examples

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from scipy.spatial.distance import pdist
 from scipy.stats import entropy, ortho_group
 
-from tests.analysis.test_contract import nets_and_data
+from tests.analysis.settings import nets_and_data
 from workbench.analysis import embedding as module
 from workbench.analysis import geometry
 from workbench.analysis.embedding import FEATURES, embedding, lay_out

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,46 +12,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.analysis.tiny import CLASSES, images, tiny
 from workbench.analysis import chunks, slices
-from workbench.analysis import kept as kept_module
 from workbench.analysis import landscape as module
 from workbench.analysis.inputs import Examples
 from workbench.analysis.landscape import Landscape, landscape, line_looks
-from workbench.analysis.slices import coarse_to_fine, loss_and_accuracy, random_direction, recompute_statistics
+from workbench.analysis.slices import loss_and_accuracy, random_direction, recompute_statistics
 from workbench.config import UsageError
 from workbench.models import Net
 from workbench.style import PALETTE
 
-CLASSES, IMAGES = 3, 10
-
-
-class Tiny(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.norm, self.head = nn.Conv2d(1, 4, 3, stride=2), nn.BatchNorm2d(4), nn.Linear(4, CLASSES)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(torch.relu(self.norm(self.conv(x))).mean((2, 3)))
-
-
-def tiny(seed: int, dtype: torch.dtype = torch.float64) -> Net:
-    """With weights and statistics that are not those of a fresh net."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = Net("resnet8", CLASSES, channels=1, size=8)
-        net.backbone = Tiny()
-        with torch.no_grad():
-            for p in net.parameters():
-                p.add_(0.5 * torch.randn_like(p))
-            net.backbone.norm.running_mean.normal_()
-            net.backbone.norm.running_var.uniform_(0.05, 0.2)
-    return net.to(dtype).eval()
-
 
 @pytest.fixture
 def data() -> Examples:
-    generator = torch.Generator().manual_seed(0)
-    return Examples(torch.rand(IMAGES, 1, 8, 8, generator=generator), torch.arange(IMAGES) % CLASSES)
+    return images()
 
 
 def plain(net: Net, data: Examples) -> tuple[float, float]:
@@ -259,98 +232,6 @@ def test_a_graph_from_before_can_still_be_followed_back(data: Examples) -> None:
     assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
 
 
-# ------------------------------------------------------------------------------------------------- order and resuming
-
-
-@pytest.mark.parametrize(("rows", "columns"), [(5, 5), (21, 1), (1, 1), (3, 4)])
-def test_order_holds_every_point_once(rows: int, columns: int) -> None:
-    order = coarse_to_fine(rows, columns)
-    assert sorted(order) == [(i, j) for i in range(rows) for j in range(columns)]
-
-
-def test_order_is_coarse_before_fine() -> None:
-    assert coarse_to_fine(5, 1) == [(0, 0), (4, 0), (2, 0), (1, 0), (3, 0)]
-    assert set(coarse_to_fine(5, 5)[:4]) == {(0, 0), (0, 4), (4, 0), (4, 4)}
-    assert set(coarse_to_fine(5, 5)[:9]) == {(i, j) for i in (0, 2, 4) for j in (0, 2, 4)}
-
-
-def test_a_killed_slice_goes_on(data: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the points that are missing are computed, and the result is that of one go."""
-    nets = [("one", tiny(0)), ("two", tiny(1))]
-    whole, path = landscape(nets, data, points=5), tmp_path / "slice.npz"
-    calls: list[int] = []
-    limit = [7]
-
-    def counted(net: Net, data: Examples, *chunk: Any) -> tuple[float, float]:
-        if len(calls) == limit[0]:
-            raise KeyboardInterrupt
-        calls.append(0)
-        return loss_and_accuracy(net, data)
-
-    monkeypatch.setattr(module, "loss_and_accuracy", counted)
-    with pytest.raises(KeyboardInterrupt):
-        landscape(nets, data, points=5, keep=str(path))
-    assert len(calls) == 7
-    limit[0] = 1000
-    found = landscape(nets, data, points=5, keep=str(path))
-    assert len(calls) == 10
-    np.testing.assert_array_equal(found.loss, whole.loss)
-    np.testing.assert_array_equal(found.accuracy, whole.accuracy)
-    landscape(nets, data, points=5, keep=str(path))
-    assert len(calls) == 10
-    assert [p.name for p in tmp_path.iterdir()] == ["slice.npz"]
-
-
-def test_what_is_done_is_written_while_it_goes_on(
-    data: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """For a process that is killed outright, which writes nothing at its end."""
-    monkeypatch.setattr(kept_module, "PAUSE", 0.0)
-    path, seen = tmp_path / "slice.npz", []
-
-    def looking(net: Net, data: Examples, *chunk: Any) -> tuple[float, float]:
-        seen.append(int(np.load(path)["done"].sum()) if path.is_file() else 0)
-        return loss_and_accuracy(net, data)
-
-    monkeypatch.setattr(module, "loss_and_accuracy", looking)
-    landscape([("net", tiny(0))], data, points=5, keep=str(path))
-    assert seen == [0, 1, 2, 3, 4]
-
-
-def test_a_place_that_keeps_no_partial_results_is_told_in_one_line(data: Examples, tmp_path: Path) -> None:
-    nets, bad = [("net", tiny(0))], tmp_path / "bad.npz"
-    bad.write_bytes(b"no archive")
-    with pytest.raises(UsageError, match=r"bad\.npz keeps no partial results; delete it, or name another"):
-        landscape(nets, data, points=3, keep=str(bad))
-    np.savez(bad, theirs=1)
-    with pytest.raises(UsageError, match="keeps other work"):
-        landscape(nets, data, points=3, keep=str(bad))
-    with pytest.raises(UsageError, match="is a folder; name a file in it"):
-        landscape(nets, data, points=3, keep=str(tmp_path))
-
-
-def test_a_plane_is_shown_as_a_surface_too(data: Examples) -> None:
-    net = [("net", tiny(0))]
-    assert landscape(net, data, points=3).figures() == {}
-    views = landscape(net, data, way="plane", points=3).figures()
-    assert list(views) == ["surface"]
-    assert views["surface"]().has_data()
-
-
-@pytest.mark.parametrize("other", ["seed", "images", "net"])
-def test_a_file_of_other_work_is_refused(data: Examples, tmp_path: Path, other: str) -> None:
-    keep = str(tmp_path / "slice.npz")
-    landscape([("net", tiny(0))], data, points=3, keep=keep)
-    options = {"seed": {"seed": 1}, "images": {"images": 5}}.get(other, {})
-    with pytest.raises(UsageError, match="keeps other work"):
-        landscape([("net", tiny(1 if other == "net" else 0))], data, points=3, keep=keep, **options)
-
-
-def test_a_folder_that_is_missing_is_told_beforehand(data: Examples, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there is no folder"):
-        landscape([("net", tiny(0))], data, points=3, keep=str(tmp_path / "no" / "slice.npz"))
-
-
 # ------------------------------------------------------------------------------------------------------------ edges
 
 
@@ -441,6 +322,14 @@ def test_runs_are_told_apart(names: list[str], labels: list[str], colors: int, l
     assert found == labels
     assert len({look["color"] for look in looks}) == colors
     assert len({str(look["linestyle"]) for look in looks}) == lines
+
+
+def test_a_plane_is_shown_as_a_surface_too(data: Examples) -> None:
+    net = [("net", tiny(0))]
+    assert landscape(net, data, points=3).figures() == {}
+    views = landscape(net, data, way="plane", points=3).figures()
+    assert list(views) == ["surface"]
+    assert views["surface"]().has_data()
 
 
 def test_plane_has_contours_of_one_scale_and_a_surface(data: Examples) -> None:

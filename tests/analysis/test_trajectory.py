@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tests.analysis.test_landscape import tiny
+from tests.analysis.tiny import tiny
 from workbench.analysis.inputs import Examples
 from workbench.analysis.slices import loss_and_accuracy
 from workbench.analysis.trajectory import principal, trajectory

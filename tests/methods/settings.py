@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import pytest
 import torch
 from torch import Tensor
 
 from workbench.methods import Method, build
+from workbench.methods.parts.teacher import Learned
 from workbench.models import Net
 
 CLASSES = 8
@@ -97,6 +99,26 @@ SETTINGS = {
     "smmix": Case(make_net=token_net, alone=False),
     "decouplemix": Case(alone=False),
 }
+
+
+def case(key: str) -> Case:
+    if key not in SETTINGS:
+        pytest.fail(f"add a row for {key!r} to SETTINGS in tests/methods/settings.py")
+    return SETTINGS[key]
+
+
+def awake(kind: type[Learned], **params: object) -> Ready:
+    """Net and method as after some training: a generator far from its start, where every mask is nearly one half, and
+    a teacher that is no longer a copy of the net."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net, method = residual_net(3, 32, 32), kind(**params)
+        method.attach(net)
+        for parameter in method.generator.parameters():
+            torch.nn.init.normal_(parameter, std=1.0)
+        for parameter in method.teacher.parameters():
+            parameter.add_(0.02 * torch.randn(parameter.shape))
+    return Ready(net, method)
 
 
 def telling_batch(rows: int, height: int = 32, width: int = 32) -> tuple[Tensor, Tensor]:

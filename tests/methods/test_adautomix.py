@@ -13,7 +13,7 @@ from scipy.integrate import quad
 from scipy.stats import kstest
 from torch import Tensor
 
-from tests.methods.settings import CLASSES, Ready, noise_batch, residual_net, token_net
+from tests.methods.settings import CLASSES, Ready, awake, noise_batch, residual_net, token_net
 from workbench.config import UsageError
 from workbench.draw import Draw
 from workbench.methods import AdAutoMix, soft_cross_entropy
@@ -23,17 +23,8 @@ from workbench.models import Net
 from workbench.train.memory import peak_of
 
 
-def ready(channels: int = 3, **params: object) -> Ready:
-    """Net and method as after some training: a generator with large weights, a teacher that is not the net."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        net, method = residual_net(channels, 32, 32), AdAutoMix(**params)
-        method.attach(net)
-        for parameter in method.generator.parameters():
-            torch.nn.init.normal_(parameter, std=1.0)
-        for parameter in method.teacher.parameters():
-            parameter.add_(0.02 * torch.randn(parameter.shape))
-    return Ready(net, method)
+def ready(**params: object) -> Ready:
+    return awake(AdAutoMix, **params)
 
 
 def block(sources: int, lam_embed: bool = True) -> tuple[SourceAttention, Tensor, Tensor, Tensor]:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.methods.settings import CLASSES, Ready, noise_batch, residual_net, token_net
+from tests.methods.settings import CLASSES, Ready, awake, noise_batch, residual_net, token_net
 from workbench.config import UsageError
 from workbench.draw import Draw
 from workbench.methods import AutoMix, build, soft_cross_entropy
@@ -23,15 +23,7 @@ from workbench.train.memory import peak_of
 
 
 def ready(**params: object) -> Ready:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        net, method = residual_net(3, 32, 32), AutoMix(**params)
-        method.attach(net)
-        for parameter in method.generator.parameters():  # far from its start, where every mask is nearly one half
-            torch.nn.init.normal_(parameter, std=1.0)
-        for parameter in method.teacher.parameters():  # as after some training: no longer a copy of the student
-            parameter.add_(0.02 * torch.randn(parameter.shape))
-    return Ready(net, method)
+    return awake(AutoMix, **params)
 
 
 def block(lam_embed: bool, channels: int = 6) -> tuple[MixBlock, Tensor, Tensor, Tensor]:

@@ -100,35 +100,26 @@ def test_one_number_of_a_conflict_is_preferred() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "key"),
+    ("column", "given", "key"),
     [
-        ("CIFAR-100", "cifar100"),
-        ("cifar100", "cifar100"),
-        ("ImageNet", "imagenet1k"),
-        ("Tiny-ImageNet", "tiny_imagenet"),
-        ("folder:/data/tiny-imagenet-200", "tiny_imagenet"),
-        ("folder:data/CUB_200_2011", "cub200"),
-        ("npz:data/cifar10.npz", "cifar10"),
-        ("Places205", "places205"),
+        ("dataset", "CIFAR-100", "cifar100"),
+        ("dataset", "cifar100", "cifar100"),
+        ("dataset", "ImageNet", "imagenet1k"),
+        ("dataset", "Tiny-ImageNet", "tiny_imagenet"),
+        ("dataset", "folder:/data/tiny-imagenet-200", "tiny_imagenet"),
+        ("dataset", "folder:data/CUB_200_2011", "cub200"),
+        ("dataset", "npz:data/cifar10.npz", "cifar10"),
+        ("dataset", "Places205", "places205"),
+        ("backbone", "resnext50_32x4d", "resnext50"),
+        ("backbone", "deit_small_patch16_224.fb_in1k", "deit_s"),
+        ("backbone", "ResNet-18", "resnet18"),
+        ("backbone", "wrn28_8", "wrn28_8"),
+        ("backbone", "convnext_tiny", "convnext_t"),
     ],
 )
-def test_names_of_data_sets(given: str, key: str) -> None:
-    assert names.dataset(given) == key
-
-
-@pytest.mark.parametrize(
-    ("given", "key"),
-    [
-        ("resnext50_32x4d", "resnext50"),
-        ("deit_small_patch16_224.fb_in1k", "deit_s"),
-        ("ResNet-18", "resnet18"),
-        ("wrn28_8", "wrn28_8"),
-        ("convnext_tiny", "convnext_t"),
-    ],
-)
-def test_names_of_nets(given: str, key: str) -> None:
-    assert names.backbone(given) == key
-    assert key in set(results()["backbone"])
+def test_other_names_are_known(column: str, given: str, key: str) -> None:
+    assert getattr(names, column)(given) == key
+    assert key in set(results()[column])
 
 
 @pytest.mark.parametrize(

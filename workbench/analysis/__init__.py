@@ -13,7 +13,7 @@ To add an analysis, say `sharpness`:
    pure function `sharpness(...)` that returns it, its options keyword-only and plain values;
 2. add it to ANALYSES in `table.py`, with what it needs of a run: `predictions`: logits and labels; `net`: a net and
    the test images (see `inputs`); `method`: the method too; `nets`: several runs' nets by name, and their images;
-3. add a row of small inputs to SETTINGS in `tests/analysis/test_contract.py`, and an independent check of the numbers
+3. add a row of small inputs to SETTINGS in `tests/analysis/settings.py`, and an independent check of the numbers
    in `tests/analysis/test_sharpness.py`. The contract test names whatever is missing.
 """
 
