@@ -25,7 +25,7 @@ FIGURES = {  # at least so many pictures; 00_tour is executed by the tour's own 
     "11_paper_figures": 7,
     "12_replay": 3,
 }
-SHORT = {"01_mixed_samples": {"WORKBENCH_ONLY": "vanilla cutmix fmix transmix", "WORKBENCH_EPOCHS": "1"}}
+SHORT = {"01_mixed_samples": {"WORKBENCH_ONLY": "vanilla cutmix fmix transmix"}}
 """Settings that make a notebook shorter."""
 
 

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from workbench.config import RunConfig, RunFailed, UsageError
 from workbench.runs import Run, runs
 from workbench.runs.folder import is_locked
-from workbench.sweep import Experiment, _threads, load_experiment, sweep
+from workbench.sweep import Experiment, _threads, launch_all, load_experiment, sweep
 
 SETTINGS = {"data": "digits", "model": "resnet8", "size": 8, "epochs": 1, "batch_size": 512, "device": "cpu"}
 
@@ -139,3 +141,36 @@ def test_a_killed_sweep_leaves_no_training_behind(tmp_path: Path) -> None:
         assert time.monotonic() < deadline, "the worker goes on without its sweep"
         time.sleep(0.05)
     assert Run(run.path).state == "interrupted"
+
+
+def wait_until(what: str, holds: Callable[[], object]) -> None:
+    end = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_one_in_the_background_goes_on_when_one_of_its_runs_is_stopped(tmp_path: Path) -> None:
+    plan = Experiment("x", {"mixup": {}, "cutmix": {}}, settings={**SETTINGS, "epochs": 300, "batch_size": 64})
+    long, short = plan.configs()[0], replace(plan.configs()[1], epochs=2)
+    first, second = launch_all([long, short], tmp_path, jobs=1)
+    assert {first.state, second.state} <= {"waiting", "running"}
+    wait_until("the first run trains", lambda: len(first.history))
+    pid = first.status["pid"]
+    launch_all([long, short], tmp_path, jobs=1)  # nothing is left to start
+    assert first.status["pid"] == pid and second.state == "waiting"
+
+    first.stop()
+    second.wait(timeout=120, progress=False)
+
+    assert first.state == "interrupted" and 0 < len(first.history) < 300
+    assert second.status["pid"] == pid, "trained by the same worker"
+    wait_until("the log says so", lambda: "was stopped; `workbench resume" in (tmp_path / "sweep.log").read_text())
+
+
+def test_one_in_the_background_has_nothing_to_do_where_all_is_done(tmp_path: Path) -> None:
+    configs = Experiment("x", {"mixup": {}}, settings=SETTINGS).configs()
+    sweep(configs, tmp_path, progress=False)
+    (handle,) = launch_all(configs, tmp_path)
+    assert handle.state == "done" and not (tmp_path / "sweep.log").exists()

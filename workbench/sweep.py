@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from workbench.config import RunConfig, RunFailed, UsageError, from_dict, load_yaml, nearest, shown
 from workbench.runs import Run, prepare, resume
+from workbench.runs.execute import start
 from workbench.runs.folder import NAME
 from workbench.train import check
 
@@ -98,14 +99,42 @@ def sweep(configs: Sequence[RunConfig], root: str | Path, jobs: int = 1, progres
     Finished runs are left as they are and interrupted ones go on. A run that fails does not stop the others; the
     failures are told together at the end.
     """
+    return train_all(_prepared(configs, root, jobs), jobs, progress)
+
+
+def launch_all(configs: Sequence[RunConfig], root: str | Path, jobs: int = 1) -> list[Run]:
+    """The same in a process of its own, which outlives this one; returns handles at once, to watch the runs with.
+
+    What is done, trains already, or waits in another such process is left to itself. The process writes `sweep.log`.
+    """
+    handles = [Run(path) for path in _prepared(configs, root, jobs)]
+    idle = [handle for handle in handles if handle.state not in ("done", "running") and not _is_awaited(handle)]
+    if idle:
+        paths = [str(handle.path) for handle in idle]
+        start(["workbench", "resume", *paths, "--jobs", str(jobs)], idle, Path(root) / "sweep.log")
+    return handles
+
+
+def _is_awaited(handle: Run) -> bool:
+    """Whether a process has this run still before it."""
+    return handle.state == "waiting" and handle.status.get("state") == "starting"
+
+
+def _prepared(configs: Sequence[RunConfig], root: str | Path, jobs: int) -> list[Path]:
+    """The run folders; all settings are checked before the first is made."""
     _expect(isinstance(jobs, int) and jobs >= 1, "jobs", "a whole number from 1", jobs)
     for config in configs:
-        check(config)  # all of them, before the first folder is made
-    paths = [prepare(config, root) for config in configs]
+        check(config)
+    return [prepare(config, root) for config in configs]
+
+
+def train_all(paths: Sequence[Path], jobs: int = 1, progress: bool = True, data_root: str | None = None) -> list[Run]:
+    """Train what lies in run folders, as `sweep` does."""
+    _expect(isinstance(jobs, int) and jobs >= 1, "jobs", "a whole number from 1", jobs)
     handles = [Run(path) for path in paths]
     context = multiprocessing.get_context("spawn")  # a forked child of a process that used threads can hang
     with ProcessPoolExecutor(jobs, context, _start_worker, (_threads(jobs),)) as pool:
-        futures = [pool.submit(_work, path) for path in paths if Run(path).state != "done"]
+        futures = [pool.submit(_work, run.path, data_root) for run in handles if run.state != "done"]
         try:
             _watch(handles, futures, progress)
         except KeyboardInterrupt:
@@ -139,8 +168,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(path: Path) -> None:
-    resume(path, progress=False)
+def _work(path: Path, data_root: str | None) -> None:
+    resume(path, data_root=data_root, progress=False)
 
 
 def _watch(handles: Sequence[Run], futures: Sequence[Future[None]], progress: bool) -> None:

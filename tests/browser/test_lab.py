@@ -120,7 +120,7 @@ def test_a_training_goes_on_when_its_page_is_closed_and_is_found_again(chromium,
 def watch_training(page: Page, address: str) -> None:
     """Open the notebook and run its cells as far as the explorer: the first time this starts the training."""
     open_notebook(page, address, "02_train_and_compare.ipynb")
-    for text in ("import os", "launch(config", "LiveTraining("):
+    for text in ("import os", "launch_all(EXP", "LiveTraining("):
         run_cell(page, text)
 
 

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -140,3 +141,22 @@ def test_divergence_names_step_method_and_rate(tmp_path: Path) -> None:
     assert "learning rate" in failed.status["message"]
     _, state, _ = checkpoint.latest(failed.path)
     assert state is None or all(torch.isfinite(v).all() for v in state["net"].values())
+
+
+def test_a_stop_ends_the_training_and_not_the_process_around_it(tmp_path: Path) -> None:
+    """In a notebook that process is the kernel, in a sweep a worker with other runs to train."""
+    handle = Run(prepare(replace(SMALL, epochs=1000), tmp_path))
+
+    def stop() -> None:
+        while "step" not in handle.status or len(handle.history) < 1:
+            time.sleep(0.01)
+        handle.stop()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    before = signal.getsignal(signal.SIGUSR1)
+    with pytest.raises(KeyboardInterrupt, match="was stopped; `workbench resume"):
+        resume(handle.path, progress=False)
+    thread.join()
+    assert handle.state == "interrupted" and signal.getsignal(signal.SIGUSR1) == before
+    assert 1 <= len(handle.history) < 1000

@@ -15,6 +15,7 @@ R nets, N images, L places (a net's features, or one of its depths).
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -232,8 +233,11 @@ def _umap(points: np.ndarray, start: np.ndarray, perplexity: float, seed: int) -
     from umap import UMAP
 
     used, threads = max(2, min(round(perplexity), len(points) - 1)), torch.get_num_threads()
+    umap = UMAP(n_neighbors=used, init=10 * start, random_state=seed)
     try:
-        return UMAP(n_neighbors=used, init=10 * start, random_state=seed).fit_transform(points), float(used), np.nan
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "n_jobs value")  # that a seed means one thread, as we wish
+            return umap.fit_transform(points), float(used), np.nan
     finally:  # numba sets OpenMP's threads to all cores, for the whole process: a training would end with other digits
         torch.set_num_threads(threads)
 

@@ -76,17 +76,27 @@ def _tell(handle: Any) -> None:
     print(f"{handle.path}: accuracy {result['accuracy']:.2%} ({protocol} on {images:,} images)")
 
 
-def resume(run: Positional[Path], data_root: str | None = None, progress: bool = True) -> None:
-    """Go on with an interrupted run from its last whole checkpoint; the numbers come out as if nothing had happened.
+def resume(
+    run: Positional[tuple[Path, ...]], data_root: str | None = None, jobs: int = 1, progress: bool = True
+) -> None:
+    """Go on with interrupted runs from their last whole checkpoints; the numbers come out as if nothing had happened.
 
     Args:
-        run: The run folder.
+        run: The run folder, or several.
         data_root: Where data sets lie; else $WORKBENCH_DATA, else ./data.
+        jobs: Trainings at a time, of several runs.
         progress: Show a progress bar.
     """
     from workbench.runs import resume as go_on
+    from workbench.sweep import train_all
 
-    _tell(go_on(run, data_root=data_root, progress=progress))
+    if not run:
+        raise UsageError("resume needs a run folder; `workbench runs` lists what there is")
+    if len(run) == 1:
+        _tell(go_on(run[0], data_root=data_root, progress=progress))
+        return
+    for handle in train_all(run, jobs, progress, data_root):
+        _tell(handle)
 
 
 def runs(root: Positional[Path] = Path("out")) -> None:
@@ -120,10 +130,10 @@ def sweep(experiment: Positional[Path], out: Path | None = None, jobs: int = 1) 
     from workbench.analysis import analyse
     from workbench.figures.tables import text
     from workbench.sweep import load_experiment
-    from workbench.sweep import sweep as train_all
+    from workbench.sweep import sweep as train
 
     plan = load_experiment(experiment)
-    handles = train_all(plan.configs(), out or Path("out") / plan.name, jobs)
+    handles = train(plan.configs(), out or Path("out") / plan.name, jobs)
     print(text(analyse(handles, "compare")))
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from workbench.runs.folder import (
     write_json,
     write_lines,
 )
-from workbench.runs.handle import LAUNCHED, Run
+from workbench.runs.handle import LAUNCHED, STOP, Run
 from workbench.runs.samples import sample_arrays
 from workbench.runs.weights import keep_net, save_method, save_net
 from workbench.train import Diverged, Training, assemble, check, fit
@@ -90,7 +92,7 @@ def resume(path: str | Path, *, data_root: str | None = None, progress: bool = T
 def _carry_out(path: Path, make: Callable[[], Training], progress: bool) -> Run:
     """Train from where the run folder stands; only the main process writes, and only one main process at a time."""
     if is_main():
-        with locked(path), _reporting(path):
+        with _stoppable(path), locked(path), _reporting(path):
             training = make()
             _train(Run(path), training, progress)
     else:
@@ -181,6 +183,23 @@ def write_status(path: Path, state: str, **more: Any) -> None:
 
 
 @contextmanager
+def _stoppable(path: Path) -> Iterator[None]:
+    """Let `Run.stop()` end the training as Ctrl-C does. Only the main thread of a process can be told so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt(f"{path.name} was stopped; `workbench resume {path}` goes on")
+
+    before = signal.signal(STOP, end)
+    try:
+        yield
+    finally:
+        signal.signal(STOP, before)
+
+
+@contextmanager
 def _reporting(path: Path) -> Iterator[None]:
     """Write down how the run ends."""
     write_status(path, "running", message="starting")
@@ -255,17 +274,19 @@ def launch(
     if processes < 1:
         raise UsageError(f"processes must be 1 or more, got {processes}")
     path = prepare(config, root, name)
-    python = [sys.executable, "-m"]
     starter = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"] if processes > 1 else []
-    command = [*python, *starter, "workbench", "resume", str(path), "--no-progress"]
-    if data_root:
-        command += ["--data-root", str(data_root)]
+    words = ["--data-root", str(data_root)] if data_root else []
     handle = Run(path)
-    if handle.state in ("done", "running"):
-        return handle
-    with told(path), open(path / "log.txt", "ab") as log:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-    LAUNCHED[child.pid] = child
-    message = f"ended before it began; see {path / 'log.txt'}"
-    write_status(path, "starting", pid=child.pid, message=message)
+    if handle.state not in ("done", "running"):
+        start([*starter, "workbench", "resume", str(path), *words], [handle], path / "log.txt")
     return handle
+
+
+def start(module: Sequence[str], handles: Sequence[Run], log: Path) -> None:
+    """Start `python -m ...`, which trains these runs, as a process that outlives this one and writes to the log."""
+    command = [sys.executable, "-m", *module, "--no-progress"]
+    with told(log), open(log, "ab") as file:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+    LAUNCHED[child.pid] = child
+    for handle in handles:
+        write_status(handle.path, "starting", pid=child.pid, message=f"ended before it began; see {log}")

@@ -32,6 +32,8 @@ COMPLETE = ("result.json", "weights.safetensors", "predictions.npz", "samples.np
 REQUIRED = ("accuracy", "score", "test_images", "classes")
 MEND = "`workbench resume {}` makes what is missing"
 
+STOP = signal.SIGUSR1
+"""Ends a training, and not the process around it: a kernel, or a sweep with other runs to train."""
 LAUNCHED: dict[int, subprocess.Popen[bytes]] = {}
 """Processes that this one started; one that ended stays in the system's table until it is asked for."""
 
@@ -184,9 +186,10 @@ class Run:
 
     def stop(self) -> None:
         """End a running training; it can be resumed from its last finished epoch."""
-        pid = self.status.get("pid")
-        if self.state == "running" and self.status.get("host") == os.uname().nodename and isinstance(pid, int):
-            os.kill(pid, signal.SIGTERM)
+        status = self.status
+        here = status.get("host") == os.uname().nodename and status.get("state") == "running"
+        if here and self.state == "running" and isinstance(status.get("pid"), int):
+            os.kill(status["pid"], STOP)
 
     def resume(self, progress: bool = True) -> Run:
         """Go on, in this process, from the last checkpoint."""
