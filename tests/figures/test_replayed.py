@@ -23,7 +23,7 @@ def step(method: str = "cutmix", images: int = 12, channels: int = 3, classes: A
     x = torch.rand(images, channels, 16, 16, generator=torch.Generator().manual_seed(1))
     y = torch.arange(images) % len(classes)
     mixed = build(method, num_classes=len(classes)).train().mix(x, y, None, Draw(3))
-    return Replay(2, 5, torch.arange(images), x, y, mixed, tuple(classes), "exactly as it was drawn")
+    return Replay("run-s0", 2, 5, torch.arange(images), x, y, mixed, tuple(classes), "exactly as it was drawn")
 
 
 def texts(figure: Any) -> list[str]:
@@ -44,7 +44,7 @@ def test_it_keeps_to_a_papers_rules(method: str, venue: str) -> None:
 def test_rows_and_words_are_those_of_the_step() -> None:
     shown = step("cutmix", classes=("cat", "dog", "owl"))
     words = " ".join(texts(replayed(shown)))
-    assert "Epoch 2, step 5: exactly as it was drawn." in words.replace("\n", " ")
+    assert "run-s0, epoch 2, step 5: exactly as it was drawn." in words.replace("\n", " ")
     share = round(100 * float(shown.mixed.weight[0, 0]))
     partner = shown.classes[int(shown.y[shown.mixed.source[0, 1]])]
     assert f"{share}:{100 - share} {partner}" in words

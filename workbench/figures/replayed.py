@@ -30,8 +30,8 @@ def replayed(shown: Replay, *, venue: str = "cvpr", columns: int = 2) -> Figure:
     rows.append(style.GridRow("mixed", _pictures(shown.mixed.x[:number]), [_mix(shown, i) for i in range(number)]))
     where = "" if shown.mixed.mask is None else " Mask: white is the image."
     note = (
-        f"Epoch {shown.epoch}, step {shown.step}: {shown.note}. Under a mix: label weights of image and partner in "
-        f"percent, and the partner's class.{where}"
+        f"{shown.run}, epoch {shown.epoch}, step {shown.step}: {shown.note}. Under a mix: label weights of image and "
+        f"partner in percent, and the partner's class.{where}"
     )
     with style.paper(venue, columns) as width:
         return style.image_grid([rows], width, notes=[note])

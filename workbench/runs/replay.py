@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 class Replay:
     """One step of a training, on the CPU."""
 
+    run: str
+    """Name of the run."""
     epoch: int
     """From 1, as in the history."""
     step: int
@@ -72,7 +74,7 @@ def replay(run: Run, epoch: int, step: int, *, quick: bool = False, data_root: s
             x = x.contiguous(memory_format=torch.channels_last)
         with training.accelerator.autocast():
             mixed = training.method.mix(x, y, training.net, _draw(config, epoch, step))
-    return _replay(training.train, epoch, step, x, y, mixed, note)
+    return _replay(run, training.train, epoch, step, x, y, mixed, note)
 
 
 def _drawn(run: Run, epoch: int, step: int, processes: int, data_root: str | None) -> Replay:
@@ -83,7 +85,7 @@ def _drawn(run: Run, epoch: int, step: int, processes: int, data_root: str | Non
     _check_step(batches, step)
     x, y = batches.batch(epoch - 1, step - 1)
     mixed = make_method(config).train().mix(x, y, None, _draw(config, epoch, step))
-    return _replay(batches, epoch, step, x, y, mixed, "exactly as it was drawn")
+    return _replay(run, batches, epoch, step, x, y, mixed, "exactly as it was drawn")
 
 
 def _draw(config: RunConfig, epoch: int, step: int) -> Draw:
@@ -119,8 +121,8 @@ def _newest(run: Run, training: Training) -> str:
     return f"drawn as then, seen by the net after {done} epochs"
 
 
-def _replay(batches: Batches, epoch: int, step: int, x: Tensor, y: Tensor, mixed: Mixed, note: str) -> Replay:
+def _replay(run: Run, batches: Batches, epoch: int, step: int, x: Tensor, y: Tensor, mixed: Mixed, note: str) -> Replay:
     rows = torch.from_numpy(batches.rows(epoch - 1, step - 1))
     mask = None if mixed.mask is None else mixed.mask.detach().cpu()
     kept = Mixed(mixed.x.detach().cpu(), mixed.source.cpu(), mixed.weight.detach().cpu(), mask)
-    return Replay(epoch, step, rows, x.cpu(), y.cpu(), kept, tuple(batches.dataset.classes), note)
+    return Replay(run.name, epoch, step, rows, x.cpu(), y.cpu(), kept, tuple(batches.dataset.classes), note)
