@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from workbench.config import RunConfig, RunFailed, UsageError
-from workbench.runs import Run, runs
+from workbench.runs import Run, prepare, runs
 from workbench.runs.folder import is_locked
-from workbench.sweep import Experiment, _threads, launch_all, load_experiment, sweep
+from workbench.sweep import Experiment, _threads, launch_all, load_experiment, sweep, train_all
 
 SETTINGS = {"data": "digits", "model": "resnet8", "size": 8, "epochs": 1, "batch_size": 512, "device": "cpu"}
 
@@ -152,21 +152,53 @@ def wait_until(what: str, holds: Callable[[], object]) -> None:
 
 @pytest.mark.slow
 def test_one_in_the_background_goes_on_when_one_of_its_runs_is_stopped(tmp_path: Path) -> None:
-    plan = Experiment("x", {"mixup": {}, "cutmix": {}}, settings={**SETTINGS, "epochs": 300, "batch_size": 64})
-    long, short = plan.configs()[0], replace(plan.configs()[1], epochs=2)
-    first, second = launch_all([long, short], tmp_path, jobs=1)
-    assert {first.state, second.state} <= {"waiting", "running"}
-    wait_until("the first run trains", lambda: len(first.history))
-    pid = first.status["pid"]
-    launch_all([long, short], tmp_path, jobs=1)  # nothing is left to start
-    assert first.status["pid"] == pid and second.state == "waiting"
+    plan = Experiment(
+        "x", {"mixup": {}, "cutmix": {}, "fmix": {}}, settings={**SETTINGS, "epochs": 300, "batch_size": 64}
+    )
+    configs = plan.configs()
+    configs[2] = replace(configs[2], epochs=2)
+    first, second, third = handles = launch_all(configs, tmp_path, jobs=1)
+    try:
+        assert {handle.state for handle in handles} <= {"waiting", "running"}
+        wait_until("the first run trains", lambda: len(first.history))
+        pid = first.status["pid"]
+        launch_all(configs, tmp_path, jobs=1)  # nothing is left to start
+        assert first.status["pid"] == pid and second.state == third.state == "waiting"
 
-    first.stop()
-    second.wait(timeout=120, progress=False)
+        second.stop()
+        assert second.state == "interrupted", "it waits no more"
+        first.stop()
+        third.wait(timeout=120, progress=False)
 
-    assert first.state == "interrupted" and 0 < len(first.history) < 300
-    assert second.status["pid"] == pid, "trained by the same worker"
-    wait_until("the log says so", lambda: "was stopped; `workbench resume" in (tmp_path / "sweep.log").read_text())
+        assert first.state == second.state == "interrupted"
+        assert 0 < len(first.history) < 300 and not len(second.history)
+        assert third.status["pid"] == pid, "trained by the same worker"
+        log = tmp_path / "sweep.log"
+        wait_until("the log says so", lambda: f"{second.name} was stopped; `workbench resume" in log.read_text())
+    finally:
+        for handle in handles:
+            handle.stop()
+
+
+def test_runs_of_a_sweep_that_died_say_how_they_are_begun(tmp_path: Path) -> None:
+    (config,) = Experiment("x", {"mixup": {}}, settings=SETTINGS).configs()
+    (handle,) = launch_all([config], tmp_path)
+    os.kill(handle.status["pid"], signal.SIGKILL)
+    wait_until("it is noticed", lambda: handle.state == "failed")
+    assert f"`workbench resume {handle.path}` begins it" in handle.status["message"]
+    assert handle.resume(progress=False).state == "done"
+
+
+def test_of_several_runs_each_is_trained_once_and_a_mistake_in_one_is_told_first(tmp_path: Path) -> None:
+    good = prepare(Experiment("x", {"mixup": {}}, settings=SETTINGS).configs()[0], tmp_path)
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "config.yaml").write_text("epoch: 3")
+    with pytest.raises(UsageError, match="did you mean 'epochs'"):
+        train_all([good, bad], progress=False)
+    assert Run(good).state == "waiting"
+    (handle,) = train_all([good, good / ".." / good.name], progress=False)
+    assert handle.state == "done"
 
 
 def test_one_in_the_background_has_nothing_to_do_where_all_is_done(tmp_path: Path) -> None:

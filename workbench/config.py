@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import functools
@@ -313,7 +314,7 @@ def load_yaml(path: str | Path) -> Any:
 
 def load_config(path: str | Path) -> RunConfig:
     """`RunConfig` from a YAML file; older files are completed with defaults, newer ones are refused."""
-    return _settings(Path(path), file_version(path))
+    return copy.deepcopy(_settings(Path(path), file_version(path)))  # parameters are mappings, which anybody may change
 
 
 def file_version(path: str | Path) -> tuple[int, ...]:

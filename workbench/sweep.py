@@ -17,8 +17,10 @@ from tqdm.auto import tqdm
 
 from workbench.config import RunConfig, RunFailed, UsageError, from_dict, load_yaml, nearest, shown
 from workbench.runs import Run, prepare, resume
+from workbench.runs.environment import cores
 from workbench.runs.execute import start
 from workbench.runs.folder import NAME
+from workbench.runs.signs import is_awaited
 from workbench.train import check
 
 FOLDER_NAME = "a text that begins with a letter or digit and goes on with these, '.', '_' or '-'; no slash, no '..'"
@@ -99,7 +101,9 @@ def sweep(configs: Sequence[RunConfig], root: str | Path, jobs: int = 1, progres
     Finished runs are left as they are and interrupted ones go on. A run that fails does not stop the others; the
     failures are told together at the end.
     """
-    return train_all(_prepared(configs, root, jobs), jobs, progress)
+    paths = _prepared(configs, root, jobs)
+    train_all(paths, jobs, progress)
+    return [Run(path) for path in paths]
 
 
 def launch_all(configs: Sequence[RunConfig], root: str | Path, jobs: int = 1) -> list[Run]:
@@ -108,16 +112,15 @@ def launch_all(configs: Sequence[RunConfig], root: str | Path, jobs: int = 1) ->
     What is done, trains already, or waits in another such process is left to itself. The process writes `sweep.log`.
     """
     handles = [Run(path) for path in _prepared(configs, root, jobs)]
-    idle = [handle for handle in handles if handle.state not in ("done", "running") and not _is_awaited(handle)]
+    idle = [
+        handle
+        for handle in handles
+        if handle.state not in ("done", "running") and not is_awaited(handle.path, handle.status)
+    ]
     if idle:
         paths = [str(handle.path) for handle in idle]
         start(["workbench", "resume", *paths, "--jobs", str(jobs)], idle, Path(root) / "sweep.log")
     return handles
-
-
-def _is_awaited(handle: Run) -> bool:
-    """Whether a process has this run still before it."""
-    return handle.state == "waiting" and handle.status.get("state") == "starting"
 
 
 def _prepared(configs: Sequence[RunConfig], root: str | Path, jobs: int) -> list[Path]:
@@ -131,7 +134,9 @@ def _prepared(configs: Sequence[RunConfig], root: str | Path, jobs: int) -> list
 def train_all(paths: Sequence[Path], jobs: int = 1, progress: bool = True, data_root: str | None = None) -> list[Run]:
     """Train what lies in run folders, as `sweep` does."""
     _expect(isinstance(jobs, int) and jobs >= 1, "jobs", "a whole number from 1", jobs)
-    handles = [Run(path) for path in paths]
+    handles = [Run(path) for path in {path.resolve(): path for path in paths}.values()]  # each once
+    for handle in handles:
+        check(handle.config)  # a mistake in one is told before hours go into the others
     context = multiprocessing.get_context("spawn")  # a forked child of a process that used threads can hang
     with ProcessPoolExecutor(jobs, context, _start_worker, (_threads(jobs),)) as pool:
         futures = [pool.submit(_work, run.path, data_root) for run in handles if run.state != "done"]
@@ -145,10 +150,8 @@ def train_all(paths: Sequence[Path], jobs: int = 1, progress: bool = True, data_
 
 
 def _threads(jobs: int) -> int:
-    """Threads of each of `jobs` trainings: their share of the cores this process may use (a container or a batch
-    system can grant fewer than the machine has), and no more than OMP_NUM_THREADS asks for."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = max(1, cores // jobs)
+    """Threads of each of `jobs` trainings: their share of the cores, and no more than OMP_NUM_THREADS asks for."""
+    share = max(1, cores() // jobs)
     wished = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # a list counts by levels of nesting
     return min(share, int(wished)) if wished.isdecimal() and int(wished) else share
 
@@ -193,11 +196,12 @@ def _epochs_done(handle: Run) -> int:
 
 def _tell_failures(futures: Sequence[Future[None]]) -> None:
     failures = list(_errors(futures))
-    usage = next((error for error in failures if isinstance(error, UsageError)), None)
-    if usage is not None:
-        raise usage
-    if failures:
-        raise RunFailed(f"{len(failures)} of {len(futures)} runs failed: " + "; ".join(str(e) for e in failures))
+    if not failures:
+        return
+    told = "; ".join(dict.fromkeys(" ".join(str(error).split()) for error in failures))
+    if all(isinstance(error, UsageError) for error in failures):
+        raise UsageError(told)
+    raise RunFailed(f"{len(failures)} of {len(futures)} runs failed: {told}")
 
 
 def _errors(futures: Sequence[Future[None]]) -> Iterator[BaseException]:

@@ -118,7 +118,9 @@ def end_trainings(root: Path) -> None:
     """Stop every training below a folder: they outlive the servers, as they should."""
     for run in runs(root):
         run.stop()
-    wait_for(f"the trainings below {root} to end", lambda: all(run.state != "running" for run in runs(root)))
+    wait_for(
+        f"the trainings below {root} to end", lambda: not any(run.state in ("running", "waiting") for run in runs(root))
+    )
 
 
 @contextmanager

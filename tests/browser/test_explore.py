@@ -78,10 +78,10 @@ DROP = """async (place, [name, content]) => {
 }"""
 
 
-def drop(page: Page, file: Path) -> None:
+def drop(page: Page, file: Path, place: str = ".wb-drop") -> None:
     """By dragging it from a folder onto the page."""
     content = base64.b64encode(file.read_bytes()).decode()
-    page.locator(".wb-drop").evaluate(DROP, [file.name, content])
+    page.locator(place).evaluate(DROP, [file.name, content])
 
 
 def test_a_slider_moved_by_keyboard_changes_the_mixed_picture(opened):
@@ -158,7 +158,7 @@ def test_a_file_that_is_no_picture_is_told_in_one_line(opened, tmp_path: Path):
     (tmp_path / "notes.png").write_text("dear diary")
     before = opened.locator("img.wb-source-a").get_attribute("src")
 
-    drop(opened, tmp_path / "notes.png")
+    drop(opened, tmp_path / "notes.png", place="img.wb-source-a")  # beside the place, on the explorer
     message = opened.locator(".wb-message.wb-mistake")
     message.get_by_text("notes.png").wait_for()
 

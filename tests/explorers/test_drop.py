@@ -21,8 +21,8 @@ def place(batches: list[Batch]) -> Drop:
     return Drop("here", lambda files, faults: batches.append((files, faults)))
 
 
-def say(place: Drop, kind: str, *buffers: bytes, **about: Any) -> None:
-    place._handle_custom_msg({"kind": kind, **about}, [memoryview(b) for b in buffers])
+def say(place: Drop, kind: str, *buffers: bytes, batch: str = "1", **about: Any) -> None:
+    place._handle_custom_msg({"kind": kind, "batch": batch, **about}, [memoryview(b) for b in buffers])
 
 
 def test_pieces_become_files_again(place: Drop, batches: list[Batch]) -> None:
@@ -52,7 +52,7 @@ def test_what_is_not_sent_is_told(place: Drop, batches: list[Batch]) -> None:
     files, faults = batches[0]
     assert files == {}
     assert faults == [
-        f"film.tif has 200 MB; at most {MOST >> 20} MB are taken, scale it down",
+        f"film.tif with its 200.0 MB is too much; at most {MOST >> 20} MB are taken at a time, scale it down",
         "folder can't be read; expected a file, not a folder",
     ]
 
@@ -66,3 +66,31 @@ def test_a_batch_that_was_broken_off_leaves_nothing_in_the_next(place: Drop, bat
     say(place, "begin")
     say(place, "end")
     assert batches == [({"two": b"other"}, []), ({}, [])]
+
+
+def test_two_pages_that_send_at_once_do_not_mix(place: Drop, batches: list[Batch]) -> None:
+    for page in "ab":
+        say(place, "begin", batch=page)
+    for first in (True, False):
+        for page in "ab":
+            say(place, "piece", page.encode(), batch=page, first=first, name=f"{page}.png", size=2)
+    for page in "ab":
+        say(place, "end", batch=page)
+    assert batches == [({"a.png": b"aa"}, []), ({"b.png": b"bb"}, [])]
+
+
+def test_a_file_of_which_a_piece_is_missing_is_told(place: Drop, batches: list[Batch]) -> None:
+    say(place, "begin")
+    say(place, "piece", b"ab", first=True, name="one", size=5)
+    say(place, "piece", first=False, name="one", size=5)
+    say(place, "end")
+    assert batches == [({}, ["one came in part, 2 of 5 bytes; drop it again"])]
+
+
+@pytest.mark.parametrize("kind", ["piece", "large", "unreadable", "end", "else", None])
+def test_what_belongs_to_no_batch_is_left_alone(place: Drop, batches: list[Batch], kind: str) -> None:
+    say(place, kind, batch="nobody's")
+    say(place, "begin")
+    say(place, "piece", b"more")
+    say(place, "end")
+    assert batches == [({}, [])]

@@ -202,7 +202,7 @@ def test_stop_acts_on_the_chosen_runs_only(live: LiveTraining, root: Path, acted
     with at_work(Run(root / "a")), at_work(Run(root / "b")):
         live._refresh()
         live.stop.click()
-        assert acted == [] and "2 runs are running; choose those that are meant" in live.message.value
+        assert acted == [] and "2 runs are running or waiting; choose those that are meant" in live.message.value
         live.choice.value = ("b", "c")
         live.stop.click()
         assert acted == ["stop b"] and "stopping b" in live.message.value

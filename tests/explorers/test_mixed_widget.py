@@ -45,10 +45,10 @@ def pixels(image: widgets.Image) -> np.ndarray:
 def drop(explorer: MixedSamples, **files: bytes) -> None:
     """What the page sends when these files are dropped on it."""
     hear = explorer.drop._handle_custom_msg
-    hear({"kind": "begin"}, [])
+    hear({"kind": "begin", "batch": "1"}, [])
     for name, data in files.items():
-        hear({"kind": "piece", "first": True, "name": name, "size": len(data)}, [memoryview(data)])
-    hear({"kind": "end"}, [])
+        hear({"kind": "piece", "batch": "1", "first": True, "name": name, "size": len(data)}, [memoryview(data)])
+    hear({"kind": "end", "batch": "1"}, [])
 
 
 def png(color: str) -> bytes:

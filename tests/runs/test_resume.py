@@ -17,8 +17,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from workbench.config import RunConfig, RunFailed
-from workbench.runs import Run, checkpoint, execute, prepare, resume, run
+from workbench.config import RunConfig, RunFailed, UsageError
+from workbench.runs import Run, checkpoint, execute, prepare, resume, run, signs
 
 TIMED = ("seconds", "memory_bytes")
 SMALL = RunConfig(
@@ -115,7 +115,8 @@ def test_digits_that_another_machine_gives_are_announced(
         now = torch.get_num_threads()
         assert (f"it began with threads 17, now {now}; gpu An H100, now" in told) == (threads == 17), told
         assert ("it began with" in told) == (threads == 17), told
-    assert json.loads((path / "environment.json").read_text())["threads"] == now
+        about = json.loads((path / "environment.json").read_text())
+        assert [one["threads"] for one in about["resumed"]] == [now]
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
@@ -143,20 +144,70 @@ def test_divergence_names_step_method_and_rate(tmp_path: Path) -> None:
     assert state is None or all(torch.isfinite(v).all() for v in state["net"].values())
 
 
-def test_a_stop_ends_the_training_and_not_the_process_around_it(tmp_path: Path) -> None:
-    """In a notebook that process is the kernel, in a sweep a worker with other runs to train."""
-    handle = Run(prepare(replace(SMALL, epochs=1000), tmp_path))
-
+def stop_once_it_trains(handle: Run) -> threading.Thread:
     def stop() -> None:
-        while "step" not in handle.status or len(handle.history) < 1:
+        end = time.monotonic() + 60
+        while time.monotonic() < end and ("step" not in handle.status or len(handle.history) < 1):
             time.sleep(0.01)
         handle.stop()
 
-    thread = threading.Thread(target=stop)
+    thread = threading.Thread(target=stop, daemon=True)
     thread.start()
-    before = signal.getsignal(signal.SIGUSR1)
+    return thread
+
+
+def test_a_stop_ends_the_training_and_not_the_process_around_it(tmp_path: Path) -> None:
+    """In a notebook that process is the kernel, in a sweep a worker with other runs to train."""
+    handle = Run(prepare(replace(SMALL, epochs=1000), tmp_path))
+    thread = stop_once_it_trains(handle)
     with pytest.raises(KeyboardInterrupt, match="was stopped; `workbench resume"):
         resume(handle.path, progress=False)
     thread.join()
-    assert handle.state == "interrupted" and signal.getsignal(signal.SIGUSR1) == before
-    assert 1 <= len(handle.history) < 1000
+    assert handle.state == "interrupted" and 1 <= len(handle.history) < 1000
+    assert not (handle.path / "stop").exists()
+    os.kill(os.getpid(), signal.SIGUSR1)  # a late one: this process is still here
+
+
+def test_a_stop_that_is_meant_for_another_run_is_not_heeded(tmp_path: Path) -> None:
+    with signs.stoppable(tmp_path):
+        os.kill(os.getpid(), signs.STOP)
+        (tmp_path / "stop").touch()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signs.STOP)
+            time.sleep(1)
+
+
+def test_a_training_in_a_thread_can_t_be_stopped_and_that_is_told(tmp_path: Path) -> None:
+    handle = Run(prepare(replace(SMALL, epochs=30), tmp_path))
+    errors: list[UsageError] = []
+
+    def stop() -> None:
+        while handle.state != "running" or handle.status.get("state") != "running":
+            time.sleep(0.01)
+        try:
+            handle.stop()
+        except UsageError as error:
+            errors.append(error)
+
+    stopper = threading.Thread(target=stop, daemon=True)
+    stopper.start()
+    worker = threading.Thread(target=resume, args=(handle.path,), kwargs={"progress": False}, daemon=True)
+    worker.start()
+    worker.join(60)
+    stopper.join(60)
+    assert handle.state == "done"
+    assert "trains in a thread of process" in str(errors[0])
+
+
+def test_a_run_goes_on_with_the_threads_that_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workbench.runs.environment.cores", lambda: 2)
+    path = run(replace(SMALL, epochs=2), tmp_path, progress=False).path
+    about = json.loads((path / "environment.json").read_text())
+    here = torch.get_num_threads()
+    for threads, used in ((2, 2), (1, 1), (64, here)):
+        (path / "result.json").unlink()
+        (path / "environment.json").write_text(json.dumps({**about, "threads": threads}))
+        resume(path, progress=False)
+        later = json.loads((path / "environment.json").read_text())
+        assert later["threads"] == threads and [one["threads"] for one in later["resumed"]] == [used]
+        assert torch.get_num_threads() == here

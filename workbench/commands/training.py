@@ -87,16 +87,21 @@ def resume(
         jobs: Trainings at a time, of several runs.
         progress: Show a progress bar.
     """
+    from workbench.runs import Run
     from workbench.runs import resume as go_on
     from workbench.sweep import train_all
 
     if not run:
         raise UsageError("resume needs a run folder; `workbench runs` lists what there is")
-    if len(run) == 1:
+    if len(run) == 1 and jobs == 1:
         _tell(go_on(run[0], data_root=data_root, progress=progress))
         return
-    for handle in train_all(run, jobs, progress, data_root):
-        _tell(handle)
+    try:
+        train_all(run, jobs, progress, data_root)
+    finally:  # those that went well, whatever became of the others
+        for handle in map(Run, dict.fromkeys(run)):
+            if handle.state == "done":
+                _tell(handle)
 
 
 def runs(root: Positional[Path] = Path("out")) -> None:

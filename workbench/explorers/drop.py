@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,52 +11,86 @@ import anywidget
 import traitlets
 
 MOST = 64 * 2**20
-"""Bytes of a file that is still taken."""
+"""Bytes of all files of a batch that are still taken."""
+
+
+@dataclass
+class Batch:
+    """What has come so far of the files that were dropped together."""
+
+    files: dict[str, bytearray] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    name: str = ""
+    """Of the file that comes just now."""
 
 
 class Drop(anywidget.AnyWidget):
     """A place on the page for files.
 
     text: what stands there. accept: the kinds of files that a chooser offers, as HTML has them, e.g. "image/*".
-    received: is called once all of a batch have come, with their contents by name (a name that comes twice gets a
-    number) and with a line for each file that could not be read.
+    around: CSS selector of what takes dropped files too, around the place. received: is called once all of a batch have
+    come, with their contents by name (a name that comes twice gets a number) and with a line for each file that could
+    not be read.
     """
 
     _esm = Path(__file__).with_suffix(".js")
     _css = Path(__file__).with_suffix(".css")
     text = traitlets.Unicode().tag(sync=True)
     accept = traitlets.Unicode().tag(sync=True)
+    around = traitlets.Unicode().tag(sync=True)
     most = traitlets.Int(MOST).tag(sync=True)
 
-    def __init__(
-        self, text: str, received: Callable[[dict[str, bytes], list[str]], None], accept: str = "", **traits: Any
-    ) -> None:
-        super().__init__(text=text, accept=accept, **traits)
+    def __init__(self, text: str, received: Callable[[dict[str, bytes], list[str]], None], **traits: Any) -> None:
+        super().__init__(text=text, **traits)
         self._received = received
-        self._files: dict[str, bytearray] = {}
-        self._faults: list[str] = []
-        self._name = ""
+        self._batches: dict[str, Batch] = {}
         self.on_msg(self._hear)
 
     def _hear(self, _widget: object, message: Mapping[str, Any], buffers: Sequence[memoryview]) -> None:
-        """One message of the page; their kinds stand in drop.js."""
-        kind, name = message.get("kind"), str(message.get("name", ""))
+        """One message of the page; their kinds stand in drop.js. What belongs to no batch is left alone."""
+        kind, key = message.get("kind"), str(message.get("batch"))
         if kind == "begin":
-            self._files, self._faults = {}, []
-        elif kind == "piece":
-            if message["first"]:
-                self._name = _free(name, self._files)
-                self._files[self._name] = bytearray()
-            self._files[self._name] += buffers[0]
-        elif kind == "large":
-            size = f"{message['size'] / 2**20:.0f} MB"
-            self._faults.append(f"{name} has {size}; at most {self.most >> 20} MB are taken, scale it down")
-        elif kind == "unreadable":
-            self._faults.append(f"{name} can't be read; expected a file, not a folder")
+            self._batches = {**dict(list(self._batches.items())[-3:]), key: Batch()}  # older ones were broken off
+        batch = self._batches.get(key)
+        if batch is None:
+            return
+        if kind == "piece":
+            _add(batch, message, buffers)
+        elif kind in ("large", "unreadable"):
+            batch.faults.append(_fault(kind, message, self.most))
         elif kind == "end":
-            files, faults = {name: bytes(content) for name, content in self._files.items()}, self._faults
-            self._files, self._faults = {}, []  # a second copy would stay in memory
-            self._received(files, faults)
+            del self._batches[key]
+            self._received(*_whole(batch))
+
+
+def _add(batch: Batch, message: Mapping[str, Any], buffers: Sequence[memoryview]) -> None:
+    if message.get("first"):
+        batch.name = _free(str(message.get("name")), batch.files)
+        batch.files[batch.name] = bytearray()
+        batch.sizes[batch.name] = int(message.get("size", 0))
+    for buffer in buffers:
+        batch.files.setdefault(batch.name, bytearray()).extend(buffer)
+
+
+def _whole(batch: Batch) -> tuple[dict[str, bytes], list[str]]:
+    """The files that came whole, and what is wrong with the others."""
+    files, faults = {}, list(batch.faults)
+    for name, size in batch.sizes.items():
+        content = bytes(batch.files.pop(name))  # one at a time: all of them twice may be much
+        if len(content) == size:
+            files[name] = content
+        else:
+            faults.append(f"{name} came in part, {len(content)} of {size} bytes; drop it again")
+    return files, faults
+
+
+def _fault(kind: str, message: Mapping[str, Any], most: int) -> str:
+    name = str(message.get("name"))
+    if kind == "unreadable":
+        return f"{name} can't be read; expected a file, not a folder"
+    size = int(message.get("size", 0)) / 2**20
+    return f"{name} with its {size:.1f} MB is too much; at most {most >> 20} MB are taken at a time, scale it down"
 
 
 def _free(name: str, taken: Mapping[str, object]) -> str:

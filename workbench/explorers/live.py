@@ -23,6 +23,8 @@ PERIOD = 1.0
 """Seconds between two looks at the run folders."""
 REST = 3.0
 """Pause after a drawing that nobody asked for, in times that the drawing took: the kernel is there for others."""
+STOPPED = ("running", "waiting")
+"""States in which a run can be stopped."""
 RESUMED = ("interrupted", "failed")
 """States from which a run can go on."""
 QUICK_SIDE = 64
@@ -109,7 +111,7 @@ class LiveTraining(Explorer):
         """Table and buttons, which cost nothing."""
         found = [self._seen[name] for name in self._names()]
         self.table.value = table(found)
-        self.stop.disabled = not any(p.state == "running" for p in found)
+        self.stop.disabled = not any(p.state in STOPPED for p in found)
         self.resume.disabled = not any(p.state in RESUMED for p in found)
         self.batch_now.disabled = not self._readable()
 
@@ -160,7 +162,7 @@ class LiveTraining(Explorer):
         return [self._runs[name] for name in fitting]
 
     def _stop(self) -> None:
-        asked = self._asked_for("running")
+        asked = self._asked_for(*STOPPED)
         for run in asked:
             run.stop()
         self.tell(f"stopping {_listed(asked)}; what is stopped can be resumed from its last finished epoch")

@@ -245,6 +245,7 @@ class MixedSamples(Explorer):
             "Drop pictures here, or click to choose",
             self._receive,
             accept="image/*",
+            around=".wb-mixed",
             layout=widgets.Layout(width=WIDE, flex="0 0 auto"),
         )
         self.a = self.watch(dropdown("A", [("", 0)], width=f"{LARGE}px"))

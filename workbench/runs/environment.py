@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import workbench
+from workbench.runs.folder import read_json
 
 PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "scikit-learn", "scikit-image")
 
@@ -33,18 +35,30 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
-def changed(path: Path, now: dict[str, Any]) -> list[str]:
-    """What decides a training's last digits and was other when this run began, e.g. `threads 1, now 2`."""
+@contextmanager
+def same_threads(path: Path) -> Iterator[None]:
+    """As many threads as the run of this folder began with, where so many cores are granted: with others the last
+    digits differ."""
+    now, first = torch.get_num_threads(), read_json(path / "environment.json").get("threads")
+    if isinstance(first, int) and 1 <= first <= cores():
+        torch.set_num_threads(first)
     try:
-        before = json.loads((path / "environment.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # cut off while it began
-        return []
-    if not isinstance(before, dict):
-        return []
+        yield
+    finally:
+        torch.set_num_threads(now)
+
+
+def cores() -> int:
+    """The cores that this process may use: a container or a batch system can grant fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What decides a training's last digits and was other when a run began, e.g. `threads 1, now 2`."""
     found = {key: (before.get(key), now[key]) for key in ("cpu", "threads", "gpu", "processes")}
     packages = before.get("packages")
     found["torch"] = (packages.get("torch") if isinstance(packages, dict) else None, now["packages"]["torch"])
-    return [f"{key} {_told(old)}, now {_told(new)}" for key, (old, new) in found.items() if old != new]
+    return [f"{k} {_told(old)}, now {_told(new)}" for k, (old, new) in found.items() if old not in (None, new)]
 
 
 def _told(value: Any) -> str:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,18 +17,20 @@ from tqdm.auto import tqdm
 
 from workbench.config import RunConfig, RunFailed, UsageError, dump
 from workbench.runs import checkpoint
-from workbench.runs.environment import changed, describe_environment
+from workbench.runs.environment import changed, describe_environment, same_threads
 from workbench.runs.folder import (
     folder,
     locked,
+    read_json,
     told,
     write_arrays,
     write_bytes,
     write_json,
     write_lines,
 )
-from workbench.runs.handle import LAUNCHED, STOP, Run
+from workbench.runs.handle import Run
 from workbench.runs.samples import sample_arrays
+from workbench.runs.signs import LAUNCHED, began, forget, heed, stoppable, write_status
 from workbench.runs.weights import keep_net, save_method, save_net
 from workbench.train import Diverged, Training, assemble, check, fit
 
@@ -92,7 +92,7 @@ def resume(path: str | Path, *, data_root: str | None = None, progress: bool = T
 def _carry_out(path: Path, make: Callable[[], Training], progress: bool) -> Run:
     """Train from where the run folder stands; only the main process writes, and only one main process at a time."""
     if is_main():
-        with _stoppable(path), locked(path), _reporting(path):
+        with stoppable(path), locked(path), same_threads(path), _reporting(path):
             training = make()
             _train(Run(path), training, progress)
     else:
@@ -123,11 +123,7 @@ def _train(handle: Run, training: Training, progress: bool) -> None:
     """The loop of the writing process: an epoch, then its record and a checkpoint."""
     path, config = handle.path, handle.config
     start, records = _restore(path, training)
-    about = describe_environment()
-    others = changed(path, about) if start else []
-    if others:
-        print(f"warning: other digits than of an uninterrupted run: it began with {'; '.join(others)}", file=sys.stderr)
-    write_json(path / "environment.json", about)
+    _tell_environment(path, resumed=start > 0)
     write_lines(path / "history.jsonl", records)
     if start == 0:
         _keep(path, training, 0)
@@ -140,6 +136,17 @@ def _train(handle: Run, training: Training, progress: bool) -> None:
             checkpoint.save(path, len(records), {**training.state(), "records": records})
             bar.set_postfix(loss=f"{record['train_loss']:.3f}", accuracy=f"{record['test_accuracy']:.1%}")
     _finish(path, training, records)
+
+
+def _tell_environment(path: Path, resumed: bool) -> None:
+    """Write down where the run is made, or, where it goes on, that too; and say so if digits depend on it."""
+    about, first = describe_environment(), read_json(path / "environment.json")
+    others = changed(first, about) if resumed else []
+    if others:
+        print(f"warning: other digits than of an uninterrupted run: it began with {'; '.join(others)}", file=sys.stderr)
+    if resumed and first:
+        about = {**first, "resumed": [*first.get("resumed", []), about]}
+    write_json(path / "environment.json", about)
 
 
 def _keep(path: Path, training: Training, epoch: int) -> None:
@@ -175,35 +182,12 @@ class Pulse:
         )
 
 
-def write_status(path: Path, state: str, **more: Any) -> None:
-    """Leave a sign of life in the run folder."""
-    host = os.uname().nodename
-    sign = {"state": state, "pid": os.getpid(), "host": host, "updated": time.time()}
-    write_json(path / "status.json", sign | more)
-
-
-@contextmanager
-def _stoppable(path: Path) -> Iterator[None]:
-    """Let `Run.stop()` end the training as Ctrl-C does. Only the main thread of a process can be told so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(_signal: int, _frame: object) -> None:
-        raise KeyboardInterrupt(f"{path.name} was stopped; `workbench resume {path}` goes on")
-
-    before = signal.signal(STOP, end)
-    try:
-        yield
-    finally:
-        signal.signal(STOP, before)
-
-
 @contextmanager
 def _reporting(path: Path) -> Iterator[None]:
     """Write down how the run ends."""
     write_status(path, "running", message="starting")
     try:
+        heed(path)
         yield
     except Diverged as error:
         write_status(path, "failed", message=str(error))
@@ -289,4 +273,6 @@ def start(module: Sequence[str], handles: Sequence[Run], log: Path) -> None:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
     LAUNCHED[child.pid] = child
     for handle in handles:
-        write_status(handle.path, "starting", pid=child.pid, message=f"ended before it began; see {log}")
+        forget(handle.path)
+        message = f"its process ended before it began; `workbench resume {handle.path}` begins it (log: {log})"
+        write_status(handle.path, "starting", pid=child.pid, began=began(child.pid), message=message)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -19,6 +17,7 @@ import numpy as np
 
 from workbench.config import RunConfig, RunFailed, UsageError, load_config
 from workbench.runs.folder import is_locked, read_arrays, read_json
+from workbench.runs.signs import ask_to_end, is_awaited, was_asked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,24 +30,6 @@ if TYPE_CHECKING:
 COMPLETE = ("result.json", "weights.safetensors", "predictions.npz", "samples.npz")
 REQUIRED = ("accuracy", "score", "test_images", "classes")
 MEND = "`workbench resume {}` makes what is missing"
-
-STOP = signal.SIGUSR1
-"""Ends a training, and not the process around it: a kernel, or a sweep with other runs to train."""
-LAUNCHED: dict[int, subprocess.Popen[bytes]] = {}
-"""Processes that this one started; one that ended stays in the system's table until it is asked for."""
-
-
-def is_alive(pid: object) -> bool:
-    """Whether a process of this machine still runs."""
-    if not isinstance(pid, int):
-        return False
-    if pid in LAUNCHED:
-        return LAUNCHED[pid].poll() is None
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
 
 
 @dataclass(frozen=True)
@@ -107,14 +88,20 @@ class Run:
     @property
     def state(self) -> str:
         """waiting (to begin), running, done, failed, or interrupted (it can be resumed)."""
-        if is_locked(self.path):
-            return "running"
-        if self._is_complete():
-            return "done"
-        status = self.status
+        while True:
+            status = self.status  # before the lock, or a run that begins in between would pass for interrupted
+            if is_locked(self.path):
+                return "running"
+            if self._is_complete():
+                return "done"
+            if status == self.status:
+                return self._resting(status)
+
+    def _resting(self, status: dict[str, Any]) -> str:
+        """The state of a run that is neither done nor trains."""
         last = status.get("state", "waiting")
         if last == "starting":
-            return "waiting" if is_alive(status.get("pid")) else "failed"
+            return "waiting" if is_awaited(self.path, status) else "interrupted" if was_asked(self.path) else "failed"
         return last if last in ("failed", "waiting") else "interrupted"
 
     def _is_complete(self) -> bool:
@@ -185,11 +172,11 @@ class Run:
         return self
 
     def stop(self) -> None:
-        """End a running training; it can be resumed from its last finished epoch."""
-        status = self.status
-        here = status.get("host") == os.uname().nodename and status.get("state") == "running"
-        if here and self.state == "running" and isinstance(status.get("pid"), int):
-            os.kill(status["pid"], STOP)
+        """End a running training, which can be resumed from its last finished epoch, or have one that waits in a sweep
+        not begin. Nothing happens to others. UsageError where no process can be told so from here."""
+        state = self.state
+        if state in ("running", "waiting"):
+            ask_to_end(self.path, state == "running")
 
     def resume(self, progress: bool = True) -> Run:
         """Go on, in this process, from the last checkpoint."""

@@ -1,0 +1,127 @@
+"""Signs of life of a training: what its status file says, which process stands behind it, how it is asked to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from workbench.config import UsageError
+from workbench.runs.folder import read_json, write_json
+
+STOP = signal.SIGUSR1
+"""Ends a training, and not the process around it: a kernel, or a sweep's worker with other runs to train."""
+LAUNCHED: dict[int, subprocess.Popen[bytes]] = {}
+"""Processes that this one started; one that ended stays in the system's table until it is asked for."""
+
+
+def write_status(path: Path, state: str, **more: Any) -> None:
+    """Leave a sign of life in the run folder."""
+    sign = {
+        "state": state,
+        "pid": os.getpid(),
+        "host": os.uname().nodename,
+        "stoppable": threading.current_thread() is threading.main_thread(),  # no other can be interrupted
+        "updated": time.time(),
+    }
+    write_json(path / "status.json", sign | more)
+
+
+def began(pid: object) -> str:
+    """When a process of this machine began, in the system's own count, which tells it from a later one of the same
+    number; empty where it has ended, or never was."""
+    if not isinstance(pid, int):
+        return ""
+    if pid in LAUNCHED:
+        LAUNCHED[pid].poll()
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] == "Z" else fields[19]
+    except OSError:
+        return "some time" if not Path("/proc").is_dir() and _answers(pid) else ""
+
+
+def _answers(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
+
+
+def is_awaited(path: Path, status: Mapping[str, Any]) -> bool:
+    """Whether a process has this run still before it, and nobody asked it to leave that."""
+    if status.get("state") != "starting" or was_asked(path):
+        return False
+    if status.get("host") != os.uname().nodename:
+        return True  # nobody can tell from here
+    now = began(status.get("pid"))
+    return bool(now) and status.get("began", now) == now
+
+
+# ---------------------------------------------------------------------------------------------------------- stopping
+
+
+def ask_to_end(path: Path, running: bool) -> None:
+    """Have a training end after its present step, or not begin where it still waits. UsageError where no process can
+    be told so from here."""
+    status = read_json(path / "status.json")
+    if not running:
+        if is_awaited(path, status):
+            _asked(path).touch()
+        return
+    pid, host = status.get("pid"), status.get("host")
+    if host != os.uname().nodename:
+        raise UsageError(f"{path.name} trains on {host}, not on this machine; stop it there")
+    if status.get("stoppable") is False:
+        raise UsageError(
+            f"{path.name} trains in a thread of process {pid}, which can't be interrupted; end that process"
+        )
+    _asked(path).touch()
+    if status.get("state") == "running" and isinstance(pid, int):  # else it looks for the file when it begins
+        try:
+            os.kill(pid, STOP)
+        except OSError as error:
+            _asked(path).unlink(missing_ok=True)
+            raise UsageError(f"process {pid}, which trains {path.name}, can't be told: {error.strerror}") from None
+
+
+def was_asked(path: Path) -> bool:
+    """Whether this run was asked to end, and has not done so yet."""
+    return _asked(path).exists()
+
+
+def forget(path: Path) -> None:
+    """What was asked of an earlier process is not meant for the next one."""
+    _asked(path).unlink(missing_ok=True)
+
+
+def heed(path: Path) -> None:
+    """End as Ctrl-C would if this run was asked to: a process trains one run after another, and only one is meant."""
+    if was_asked(path):
+        forget(path)
+        raise KeyboardInterrupt(f"{path.name} was stopped; `workbench resume {path}` goes on")
+
+
+@contextmanager
+def stoppable(path: Path) -> Iterator[None]:
+    """Let `ask_to_end` end the training that goes on inside. Only the main thread of a process can be told so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(STOP, lambda _signal, _frame: heed(path))
+    try:
+        yield
+    finally:  # one that comes too late must not end the process, as it would by default
+        signal.signal(STOP, signal.SIG_IGN if before in (None, signal.SIG_DFL) else before)
+        forget(path)
+
+
+def _asked(path: Path) -> Path:
+    return path / "stop"
