@@ -92,7 +92,7 @@ def resume(path: str | Path, *, data_root: str | None = None, progress: bool = T
 def _carry_out(path: Path, make: Callable[[], Training], progress: bool) -> Run:
     """Train from where the run folder stands; only the main process writes, and only one main process at a time."""
     if is_main():
-        with stoppable(path), locked(path), same_threads(path), _reporting(path):
+        with locked(path), stoppable(path), same_threads(path), _reporting(path):
             training = make()
             _train(Run(path), training, progress)
     else:
