@@ -140,6 +140,25 @@ def test_a_failed_action_is_told(grey):
     assert "no such file" in grey.message.value
 
 
+def test_a_drawing_that_was_asked_for_before_a_mistake_leaves_it_told(grey):
+    """A dropped file that is refused while the last change still waits for its drawing."""
+
+    def fail() -> None:
+        raise UsageError("no such file")
+
+    async def move() -> None:
+        grey.share.value = 0.1
+        grey.attempt(fail)
+        await asyncio.sleep(0.05)
+
+    asyncio.run(move())
+
+    assert grey.drawn == [0.5, 0.1]
+    assert "no such file" in grey.message.value
+    grey.share.value = 0.2
+    assert grey.message.value == "", "what is changed after it clears it"
+
+
 def test_what_a_notebook_gets_holds_the_widget_and_its_picture(grey):
     bundle = grey._repr_mimebundle_()
 

@@ -16,6 +16,7 @@ from PIL import Image
 from workbench.config import Range, RunConfig, UsageError
 from workbench.explorers import MixedSamples
 from workbench.explorers.controls import WITHOUT_EFFECT, controls
+from workbench.explorers.mixed_widget import QUIET
 from workbench.methods import METHODS, build, describe
 from workbench.runs import run
 
@@ -271,6 +272,21 @@ def test_a_dropped_file_that_is_no_picture_is_told_and_changes_nothing(explorer)
 
     assert "&lt;notes&gt;.txt is damaged or no picture" in explorer.message.value
     assert explorer.source.title == "photographs"
+
+
+def test_a_file_refused_just_after_a_good_one_is_told_when_all_is_drawn(explorer):
+    """The distributions follow a while after the pictures, and must not take the line away."""
+
+    async def drop_both() -> None:
+        drop(explorer, **{"red.png": png("red")})
+        await asyncio.sleep(QUIET / 3)  # the pictures are drawn, the distributions wait
+        drop(explorer, **{"notes.png": b"dear diary"})
+        await asyncio.sleep(3 * QUIET)
+
+    asyncio.run(drop_both())
+
+    assert "notes.png is damaged or no picture" in explorer.message.value
+    assert explorer.source.names == ("red.png",)
 
 
 def test_files_are_given_by_path_too(tmp_path):

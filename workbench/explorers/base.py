@@ -158,12 +158,15 @@ class Explorer:
 
     def attempt(self, action: Callable[[], None], *, unasked: bool = False) -> bool:
         """Do something; whether it went well. What it raises is shown in the message's line, and cleared by the next
-        thing that goes well; what a drawing raised, by the next good drawing only. What is done `unasked`, again and
-        again, clears no mistake but its own: a line must stay long enough to be read."""
+        thing that goes well; what a drawing raised, by the next good drawing only. What is done `unasked`, later or
+        again and again, clears no mistake but its own, and a drawing that was asked for before a mistake clears none:
+        a line must stay long enough to be read."""
         try:
             with _DRAWING:
                 action()
         except Exception as error:
+            if action != self.draw and not self._held:
+                self._render()
             self.failure, self._failed = error, action
             name = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
             self.tell(name + " ".join(str(error).split()), mistake=True)

@@ -134,7 +134,7 @@ class MixedSamples(Explorer):
         except RuntimeError:
             self._spread()
             return
-        self._waiting = loop.call_later(QUIET, lambda: self.attempt(self._spread))
+        self._waiting = loop.call_later(QUIET, lambda: self.attempt(self._spread, unasked=True))
 
     def _spread(self) -> None:
         if self.closed:
