@@ -17,7 +17,7 @@ from workbench.methods import METHODS, Method, build
 from workbench.models import Net
 from workbench.runs import Run
 from workbench.runs import runs as find
-from workbench.runs.folder import told
+from workbench.runs.folder import make_folder
 from workbench.runs.samples import mixed_arrays
 from workbench.sweep import sweep
 
@@ -76,8 +76,7 @@ def mixes(
         choose(METHODS, key, "method")
     keys = [key for key in METHODS if key in only or (not only and METHODS[key].family != "loss")]
     given = _given(runs)
-    with told(Path(out)):
-        Path(out).mkdir(parents=True, exist_ok=True)
+    make_folder(Path(out))
     trained = _trained([key for key in keys if key not in given], Path(out) / "runs", epochs, jobs)
     shown = {key: _shown(*_ready(key, given, trained), lam) for key in keys}
     for key, run in trained.items():

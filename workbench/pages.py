@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from workbench.config import RunFailed, UsageError
-from workbench.runs.folder import told
+from workbench.runs.folder import make_folder
 
 INLINE = "module://matplotlib_inline.backend_inline"  # whatever backend the caller's environment asks for
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
@@ -51,8 +51,7 @@ def execute(notebook: Path, page: Path, environment: Mapping[str, str], around: 
         raise RunFailed(f"{notebook} stopped: {' '.join(str(error).split())}") from error
     _without_widgets(cells)
     text, _ = HTMLExporter(embed_images=True).from_notebook_node(cells)
-    with told(page.parent):
-        page.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(page.parent)
     page.write_text(_framed(_alone(text), *around), encoding="utf-8")
     return page
 

@@ -135,11 +135,12 @@ def train_all(paths: Sequence[Path], jobs: int = 1, progress: bool = True, data_
     """Train what lies in run folders, as `sweep` does."""
     _expect(isinstance(jobs, int) and jobs >= 1, "jobs", "a whole number from 1", jobs)
     handles = [Run(path) for path in {path.resolve(): path for path in paths}.values()]  # each once
-    for handle in handles:
+    waiting = [handle for handle in handles if handle.state != "done"]
+    for handle in waiting:
         check(handle.config)  # a mistake in one is told before hours go into the others
     context = multiprocessing.get_context("spawn")  # a forked child of a process that used threads can hang
     with ProcessPoolExecutor(jobs, context, _start_worker, (_threads(jobs),)) as pool:
-        futures = [pool.submit(_work, run.path, data_root) for run in handles if run.state != "done"]
+        futures = [pool.submit(_work, run.path, data_root) for run in waiting]
         try:
             _watch(handles, futures, progress)
         except KeyboardInterrupt:

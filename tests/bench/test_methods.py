@@ -103,6 +103,7 @@ def test_a_method_whose_mix_is_in_the_net_is_told(tmp_path: Path) -> None:
         (lambda out: bench_methods((4,), 4, 1, out), "size must be from 8 .* got 4"),
         (lambda out: bench_methods((16,), 4, 1, out, only=("mixdown",)), "mixdown"),
         (lambda out: bench_steps("resnet8", 4, 1, out, only=("mixdown",)), "mixdown"),
+        (lambda out: bench_steps("resnet9", 4, 1, out, only=("cutmix",)), "resnet9"),
         (lambda out: bench_steps("resnet8", True, 1, out), "batch_size must be a whole number"),
     ],
 )

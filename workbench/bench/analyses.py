@@ -22,7 +22,7 @@ from workbench.analysis.robustness.draws import generator
 from workbench.bench.mixing import batch
 from workbench.bench.timing import check_counts, clock, headline, interleaved, spread, warm_heap, write_table
 from workbench.models import Net
-from workbench.runs.folder import told
+from workbench.runs.folder import make_folder
 
 LOGITS = (50_000, 1000)
 POINTS = 5
@@ -47,8 +47,7 @@ def bench_analyses(
     """
     check_counts(rounds=rounds, side=side, rows=rows, samples=logits[0], classes=logits[1])
     heap, device = warm_heap(), torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with told(Path(out)):
-        Path(out).mkdir(parents=True, exist_ok=True)
+    make_folder(Path(out))
     table = pd.DataFrame([_measured(pair, rounds, device) for pair in _pairs(logits, side, rows, device)])
     write_table(table, Path(out) / "analyses.csv", device, heap=heap)
     return _text(table, headline(device, heap=heap))

@@ -22,7 +22,7 @@ from workbench.draw import Draw
 from workbench.figures import save
 from workbench.figures.mixing_cost import mixing_cost
 from workbench.methods import METHODS, Method, build
-from workbench.runs.folder import told
+from workbench.runs.folder import make_folder
 from workbench.train.memory import peak_of
 
 CLASSES = 100
@@ -64,8 +64,7 @@ def bench_methods(
         if size not in SIDES:
             raise UsageError(f"size must be from {SIDES} pixels, got {size}")
     heap, out = warm_heap(), Path(out)
-    with told(out):
-        out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     table = pd.concat([_measured(size, batch_size, rounds, seconds, only, device) for size in sizes])
     write_table(table, out / "methods.csv", device, heap=heap)

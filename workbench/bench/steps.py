@@ -15,7 +15,7 @@ from workbench.bench.timing import check_counts, clock, headline, interleaved, s
 from workbench.bench.train import Untested, training_of
 from workbench.config import RunConfig, choose
 from workbench.methods import METHODS
-from workbench.runs.folder import told
+from workbench.runs.folder import make_folder
 from workbench.train.memory import peak_of
 
 SMALL_VIT = "vit_tiny_patch16_224"
@@ -43,11 +43,10 @@ def bench_steps(
     keys = [key for key in METHODS if not only or key in only or key == "vanilla"]
     for key in only:
         choose(METHODS, key, "method")
-    with told(Path(out)):
-        Path(out).mkdir(parents=True, exist_ok=True)
     heap = warm_heap()
     trainings = {name: training_of(config, 1) for name, config in _configs(keys, model, batch_size, size).items()}
     device = trainings["vanilla"].accelerator.device
+    make_folder(Path(out))  # after a mistake there is no folder, and before the work one that can be written
     memory = {name: _warm_up(t) for name, t in tqdm(trainings.items(), desc="bench steps, warm-up", unit="method")}
     waits = {name: _waits(training) for name, training in trainings.items()} if device.type == "cuda" else {}
 

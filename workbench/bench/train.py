@@ -23,7 +23,7 @@ from workbench.data.batches import Batches
 from workbench.draw import Draw
 from workbench.methods import build
 from workbench.runs.execute import Pulse
-from workbench.runs.folder import told
+from workbench.runs.folder import make_folder
 from workbench.train import Training, assemble, fit
 from workbench.train.fit import OnStep
 from workbench.train.setup import make_optimizer
@@ -60,8 +60,7 @@ def bench_train(
         augment="none",
     )
     ours, bare = (training_of(config, steps) for _ in range(2))
-    with told(Path(out)):
-        Path(out).mkdir(parents=True, exist_ok=True)
+    make_folder(Path(out))
     with tempfile.TemporaryDirectory() as folder, tqdm(disable=True) as bar:
         pulse = Pulse(Path(folder), config.epochs, steps, bar)
         seconds = _measure(_timed(ours, bare, pulse), rounds, ours.accelerator.device)

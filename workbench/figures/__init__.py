@@ -115,12 +115,11 @@ def save(figure: Figure, stem: str | Path, formats: Sequence[str] = ("pdf", "png
     A file is there whole or not at all. The folder is made where it is missing. PGF needs a LaTeX on the machine, and
     writes the pictures of a figure beside it, as `stem-img0.png` and so on. UsageError for a format that can't be.
     """
-    from workbench.runs.folder import told, write_bytes
+    from workbench.runs.folder import make_folder, write_bytes
 
     check_formats(formats)
     stem = Path(stem)
-    with told(stem.parent):
-        stem.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(stem.parent)
     files = [file for kind in formats for file in _encoded(figure, stem.name, kind).items()]
     for name, content in files:
         write_bytes(stem.parent / name, content)

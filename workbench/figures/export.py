@@ -18,7 +18,7 @@ from workbench.config import UsageError, choose
 from workbench.figures import FIGURES, check_formats, lint, measures, render, save, tables
 from workbench.methods import build
 from workbench.runs import Run
-from workbench.runs.folder import told, write_bytes
+from workbench.runs.folder import make_folder, write_bytes
 
 
 def export(
@@ -39,7 +39,7 @@ def export(
         choose(FIGURES, name, "figure")
     width = style.page_width(venue, columns)
     check_formats(formats)
-    _make(out)
+    make_folder(out)  # before the work: a folder that can't be written is told at once
     written, wrong = tables.save_tables(analyse(runs, "compare"), out / "compare"), []
     written += measures.save_tables(runs, out)
     names = list(only) or _with_results(runs)
@@ -102,7 +102,7 @@ def report(name: str, runs: Sequence[StoredRun], out: Path | None, options: Mapp
     """An analysis over runs as text; with `out`, its whole table as CSV and its figures as PDF and PNG as well."""
     choose(ANALYSES, name, "analysis")
     if out is not None:
-        _make(out)
+        make_folder(out)
     found: Any = analyse(runs, name, **(options or {}))
     results: list[Result] = found if isinstance(found, list) else [found]
     if out is not None:
@@ -117,19 +117,13 @@ def report(name: str, runs: Sequence[StoredRun], out: Path | None, options: Mapp
     return pd.concat([r.summary() for r in results]).to_string(index=False, float_format=lambda v: f"{v:.4g}")
 
 
-def _make(folder: Path) -> None:
-    """Before the work: a folder that can't be written is told at once."""
-    with told(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-
-
 def audited(method: str, params: Mapping[str, Any], run: Path | None, out: Path | None) -> tuple[Audit, str]:
     """The audit of one of our methods and its text; with `out`, its table and pictures as PNG and PDF as well."""
     mixer = build(method, params)
     if run is None and mixer.needs_net:
         raise UsageError(f"{method} looks into a net: give it one with --run, a finished run")
     if out is not None:
-        _make(out.parent)
+        make_folder(out.parent)
     if run is None:
         found = audit(mixer, name=method)
     else:

@@ -35,7 +35,7 @@ CALIBRATION: Mapping[str, tuple[str, float, int]] = {
 
 def save_tables(runs: Sequence[StoredRun], out: Path) -> list[Path]:
     """Write `calibration` and, where it is stored, `robustness` as text, CSV and LaTeX; gives the paths."""
-    from workbench.runs.folder import told, write_bytes
+    from workbench.runs.folder import make_folder, write_bytes
 
     paths = {}
     for name, (of, make) in MEASURES.items():
@@ -48,8 +48,7 @@ def save_tables(runs: Sequence[StoredRun], out: Path) -> list[Path]:
         paths[out / f"{name}.txt"] = "\n\n\n".join(map(tabular.text, tables[:half])) + "\n"
         paths[out / f"{name}.csv"] = pd.concat([r.to_frame() for _, rs in found for r in rs]).to_csv(index=False)
         paths[out / f"{name}.tex"] = "\n".join(map(tabular.latex, tables[half:]))
-    with told(out):
-        out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     for path, content in paths.items():
         write_bytes(path, content.encode())
     return list(paths)

@@ -21,7 +21,7 @@ from workbench.figures.samples import framed
 from workbench.methods import Method, Mixed, build
 from workbench.models import Net
 from workbench.runs import Run
-from workbench.runs.folder import told, write_bytes
+from workbench.runs.folder import make_folder, write_bytes
 
 SIZES = Range(8, 4096)
 
@@ -114,8 +114,7 @@ def _encode(pixels: np.ndarray, out: Path) -> bytes:
 
 
 def _write_picture(image: Tensor, out: Path) -> Path:
-    with told(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     write_bytes(out, _encode(_pixels(image), out))
     return out
 

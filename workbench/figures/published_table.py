@@ -55,7 +55,7 @@ def save_published(
     any (`.csv`: a file of its own, `published-own.csv`). Gives the paths; the folder is made where it is missing."""
     import pandas as pd
 
-    from workbench.runs.folder import told, write_bytes
+    from workbench.runs.folder import make_folder, write_bytes
 
     words = [*map(text, tables), *([beside_text(own, title)] if own else [])]
     tex = [*map(latex, tables), *([beside_latex(own, title, slug)] if own else [])]
@@ -66,8 +66,7 @@ def save_published(
     }
     if own:
         files[f"{slug}-own.csv"] = to_frame(own).to_csv(index=False)
-    with told(out):
-        out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     for name, content in files.items():
         write_bytes(out / name, content.encode())
     return [out / name for name in files]

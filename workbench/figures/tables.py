@@ -53,12 +53,11 @@ TABLES: Mapping[str, Callable[[Comparison], str]] = {"txt": text, "csv": csv, "t
 
 def save_tables(found: Comparison, stem: str | Path, formats: Sequence[str] = ("txt", "csv", "tex")) -> list[Path]:
     """Write `stem.txt`, `stem.csv`, `stem.tex`; gives the paths. The folder is made where it is missing."""
-    from workbench.runs.folder import told, write_bytes
+    from workbench.runs.folder import make_folder, write_bytes
 
     writers = {kind: choose(TABLES, kind, "table format") for kind in formats}
     folder = Path(stem).parent
-    with told(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     paths = {Path(f"{stem}.{kind}"): write for kind, write in writers.items()}
     for path, write in paths.items():
         write_bytes(path, write(found).encode())

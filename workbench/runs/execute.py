@@ -21,6 +21,7 @@ from workbench.runs.environment import changed, describe_environment, same_threa
 from workbench.runs.folder import (
     folder,
     locked,
+    make_folder,
     read_json,
     told,
     write_arrays,
@@ -75,8 +76,7 @@ def prepare(config: RunConfig, root: str | Path = ROOT, name: str | None = None)
             raise UsageError(f"{path} holds a run with other settings; choose another name or folder")
         return path
     check(config)
-    with told(path):
-        path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     write_bytes(path / "config.yaml", dump(config).encode())
     return path
 

@@ -42,6 +42,12 @@ def told(path: Path) -> Iterator[None]:
         raise RunFailed(f"can't write {path}: {error.strerror or error}; {advice}") from error
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, where it is missing. RunFailed, in one line, where it can't be."""
+    with told(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Write a file that takes the place of `path` only when it is complete and on the disk."""
