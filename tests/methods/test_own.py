@@ -151,3 +151,15 @@ def test_what_has_no_name_or_no_types_is_told() -> None:
     for function in (lambda x, other, lam: x, unknown):
         with pytest.raises(UsageError):
             register(function)
+
+
+def test_a_method_without_readable_source_has_its_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class that a function made has none from Python 3.12 on; one typed at a prompt nowhere."""
+    register(stripes)
+
+    def unreadable(_: type) -> str:
+        raise OSError("could not find class definition")
+
+    monkeypatch.setattr("inspect.getsource", unreadable)
+    told = card("stripes")
+    assert "width = 4 (1 to 16)" in told and "Stripes of the partner" in told

@@ -32,7 +32,7 @@ CONFIG = RunConfig(
 )
 
 
-SMALLEST = ["train", "--data", "digits", "--model", "resnet8", "--size", "8", "--no-progress"]
+SMALLEST = ["train", "--data", "digits", "--model", "resnet8", "--size", "8", "--device", "cpu", "--no-progress"]
 
 
 def in_two_processes(config: RunConfig, out: Path) -> dict:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from workbench.config import RunConfig, UsageError
 from workbench.draw import Draw
-from workbench.train import assemble, fit
+from workbench.train import assemble, check_processes, fit
 from workbench.train.memory import peak_of
 
 CONFIG = RunConfig(
@@ -109,6 +109,17 @@ def test_mistakes_show_before_the_first_step(change: dict, message: str) -> None
         pytest.skip("there is a GPU")
     with pytest.raises(UsageError, match=message):
         assemble(replace(CONFIG, **change))
+
+
+@pytest.mark.parametrize(("device", "gpus", "fits"), [("auto", 1, 1), ("cuda", 2, 2), ("auto", 0, 9), ("cpu", 1, 9)])
+def test_no_more_processes_than_gpus(device: str, gpus: int, fits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes on one GPU end in an error of NCCL's that tells nobody what to do."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    config = replace(CONFIG, device=device)
+    check_processes(config, fits)
+    if fits == gpus:
+        with pytest.raises(UsageError, match=rf"{gpus + 1} processes need a GPU each and here .* {gpus} GPU"):
+            check_processes(config, gpus + 1)
 
 
 def test_every_step_can_be_drawn_again() -> None:

@@ -9,7 +9,7 @@ import textwrap
 from typing import Literal, get_args, get_origin
 
 from workbench.config import choose
-from workbench.methods import METHODS, Parameter, describe
+from workbench.methods import METHODS, Method, Parameter, describe
 
 
 def card(key: str, full: bool = True) -> str:
@@ -32,12 +32,13 @@ def _parameter(parameter: Parameter) -> str:
 
 
 def field_docs(cls: type) -> dict[str, str]:
-    """The texts that stand below the fields of a class and of its bases; {} for a class typed at a prompt."""
+    """The texts that stand below the fields of a class and of its bases; {} for a class whose source can't be read."""
     found: dict[str, str] = {}
-    for base in reversed(cls.__mro__[:-1]):
-        if not base.__module__.startswith("workbench"):
+    for base in reversed([one for one in cls.__mro__ if issubclass(one, Method)]):
+        try:
+            (definition,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        except (OSError, TypeError, SyntaxError):  # typed at a prompt, or made by a function
             continue
-        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
         for node, after in itertools.pairwise(getattr(definition, "body", [])):
             match node, after:
                 case ast.AnnAssign(target=ast.Name(name)), ast.Expr(value=ast.Constant(value=str(text))):

@@ -149,7 +149,7 @@ def _read(table: str) -> pd.DataFrame:
         if column in WHOLE:
             frame[column] = pd.to_numeric(frame[column].replace("", None)).astype("Int64")
         elif column in DECIMAL:
-            frame[column] = pd.to_numeric(frame[column].replace("", None)).astype(float)
+            frame[column] = frame[column].replace("", "nan").map(float)  # to the last digit, unlike pandas' own
         elif column in YES_NO:
             frame[column] = frame[column] == "True"
     return frame

@@ -33,7 +33,7 @@ from workbench.runs.handle import Run
 from workbench.runs.samples import sample_arrays
 from workbench.runs.signs import LAUNCHED, began, forget, heed, stoppable, write_status
 from workbench.runs.weights import keep_net, save_method, save_net
-from workbench.train import Diverged, Training, assemble, check, fit
+from workbench.train import Diverged, Training, assemble, check, check_processes, fit
 
 ROOT = "out/runs"
 
@@ -257,6 +257,7 @@ def launch(
     """
     if processes < 1:
         raise UsageError(f"processes must be 1 or more, got {processes}")
+    check_processes(config, processes)
     path = prepare(config, root, name)
     starter = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"] if processes > 1 else []
     words = ["--data-root", str(data_root)] if data_root else []

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from workbench.train.fit import Diverged, Training, deterministic, fit
-from workbench.train.setup import assemble, check
+from workbench.train.setup import assemble, check, check_processes
 
-__all__ = ["Diverged", "Training", "assemble", "check", "deterministic", "fit"]
+__all__ = ["Diverged", "Training", "assemble", "check", "check_processes", "deterministic", "fit"]

@@ -45,6 +45,7 @@ class Objective(nn.Module):
 def make_accelerator(config: RunConfig, learns: bool = False) -> Accelerator:
     """Device, precision and processes. `learns`: the method has parameters, which not every loss reaches."""
     processes = int(os.environ.get("WORLD_SIZE", 1))
+    check_processes(config, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     if processes == 1:
         AcceleratorState._reset_state(reset_partial_state=True)  # a second run of this process may differ in precision
     accelerator = Accelerator(
@@ -55,6 +56,14 @@ def make_accelerator(config: RunConfig, learns: bool = False) -> Accelerator:
     if accelerator.num_processes != processes:
         raise UsageError(f"{processes} processes were started, but only {accelerator.num_processes} train together")
     return accelerator
+
+
+def check_processes(config: RunConfig, processes: int) -> None:
+    """Refuse more processes than can train together on this machine: each takes a GPU of its own where there are any."""
+    gpus = torch.cuda.device_count() if config.device in ("auto", "cuda") else 0
+    if gpus and processes > gpus:
+        there = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+        raise UsageError(f"{processes} processes need a GPU each and here is {there}; take fewer, or device cpu")
 
 
 def make_method(config: RunConfig) -> Method:
