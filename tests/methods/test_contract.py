@@ -240,7 +240,8 @@ def test_waiting_would_be_noticed() -> None:
 def test_nothing_waits_for_a_gpu(key: str) -> None:
     ready = case(key).attached(key).to("cuda")
     x, y = (t.to("cuda") for t in noise_batch(8))
-    step(ready, x, y, Draw())  # libraries start up
+    for _ in range(2):  # libraries start up, solvers are recorded
+        step(ready, x, y, Draw())
     torch.cuda.set_sync_debug_mode("error")
     try:
         step(ready, x, y, Draw(1))

@@ -16,10 +16,13 @@ from workbench.bench.train import Untested, training_of
 from workbench.config import RunConfig, choose
 from workbench.methods import METHODS
 from workbench.runs.folder import make_folder
+from workbench.train import deterministic
 from workbench.train.memory import peak_of
 
 SMALL_VIT = "vit_tiny_patch16_224"
 """For methods that read a class token's attention; they are compared with plain training of the same net."""
+ON_GPU = 10
+"""Steps of a round on a GPU, where the host runs ahead of the device within a round, as it does in a training."""
 PATCHES = 14
 """Most patches along a side of that net, as at 224 pixels; fewer where a patch would be below 4 pixels."""
 
@@ -35,9 +38,10 @@ def bench_steps(
 ) -> str:
     """Every method's step (mix, all losses and their backward passes, optimiser, slow copies) over vanilla's.
 
-    The steps of all methods are interleaved, one a round, and each ratio is taken within its round. Peak memory is
-    that of a step, with weights and optimiser state. On CUDA a step is also made where PyTorch raises an error at
-    anything that waits for the device. Returns a table as text and writes `steps.csv`.
+    The steps of all methods are interleaved, one a round (`ON_GPU` on CUDA), with deterministic algorithms, as a run
+    has them, and each ratio is taken within its round. Peak memory is that of a step, with weights and optimiser
+    state. On CUDA a step is also made where PyTorch raises an error at anything that waits for the device. Returns a
+    table as text and writes `steps.csv`.
     """
     check_counts(batch_size=batch_size, rounds=rounds, size=size)
     keys = [key for key in METHODS if not only or key in only or key == "vanilla"]
@@ -47,15 +51,18 @@ def bench_steps(
     trainings = {name: training_of(config, 1) for name, config in _configs(keys, model, batch_size, size).items()}
     device = trainings["vanilla"].accelerator.device
     make_folder(Path(out))  # after a mistake there is no folder, and before the work one that can be written
-    memory = {name: _warm_up(t) for name, t in tqdm(trainings.items(), desc="bench steps, warm-up", unit="method")}
-    waits = {name: _waits(training) for name, training in trainings.items()} if device.type == "cuda" else {}
+    steps = ON_GPU if device.type == "cuda" else 1
 
     def measure(name: str, index: int) -> float:
         training = trainings[name]
         x, y = training.train.batch(0, 0)
-        return clock(lambda: training.step(x, y, 1, index), device)
+        numbers = range(index * steps, (index + 1) * steps)
+        return clock(lambda: [training.step(x, y, 1, number) for number in numbers], device) / steps
 
-    seconds = interleaved(list(trainings), rounds, "bench steps", measure)
+    with deterministic():
+        memory = {name: _warm_up(t) for name, t in tqdm(trainings.items(), desc="bench steps, warm-up", unit="method")}
+        waits = {name: _waits(training) for name, training in trainings.items()} if device.type == "cuda" else {}
+        seconds = interleaved(list(trainings), rounds, "bench steps", measure)
     table = _table(seconds, memory, {name: t.config.model for name, t in trainings.items()}, waits)
     write_table(table, Path(out) / "steps.csv", device, batch=batch_size, size=size, heap=heap)
     return _text(table, headline(device, batch=f"{batch_size} of 3x{size}x{size}", heap=heap))

@@ -15,6 +15,7 @@ from workbench.config import Range, UsageError, shown
 from workbench.draw import Draw, Mode, send
 from workbench.methods.base import Method, Mixed, Paper
 from workbench.methods.masks import blend, enlarged, pair_weights, pairs, take
+from workbench.methods.parts.graphs import replayed
 from workbench.methods.parts.mincut import solve
 from workbench.methods.parts.transport import matched, moved
 from workbench.saliency import gradient, on_grid
@@ -143,11 +144,11 @@ def puzzle(
     with torch.autocast(x.device.type, enabled=False):
         own = on_grid(saliency, grid, grid)
         other = take(own, partner)
-        mask = solve(*costs(x, partner, own, other, lam, terms))
+        mask = replayed(solve, costs(x, partner, own, other, lam, terms))
         share = enlarged(mask[:, None].to(x.dtype), x.shape[2:])
         if t_eps is None:
             return blend(x, partner, share), mask[:, None]
-        plan = matched(torch.cat([own, other]), torch.cat([mask > 0, mask < 1]), t_eps)
+        plan = replayed(matched, (torch.cat([own, other]), torch.cat([mask > 0, mask < 1])), t_eps)
         alone = (partner == torch.arange(len(x), device=x.device)).repeat(2)[:, None]
         plan = torch.where(alone, torch.arange(grid**2, device=x.device), plan)
         mixed = moved(take(x, partner), plan[len(x) :])

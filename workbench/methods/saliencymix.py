@@ -23,6 +23,7 @@ from workbench.methods.masks import (
     pairs,
     take,
 )
+from workbench.methods.parts.graphs import replayed
 from workbench.saliency import peak
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class SaliencyMix(Method):
         wished = box_reach(draw.lam(self.alpha, n, self.mode, self.prob), height, width)
         reach, size, source = send(x.device, wished, np.array([height, width]), pairs(draw.partner(n)))
         partner = source[:, 1]
-        centre = peak(take(x, partner if self.mode == "sample" else partner[:1])).expand(n, 2)
+        shown = take(x, partner if self.mode == "sample" else partner[:1])
+        centre = replayed(peak, (shown,)).expand(n, 2)
         boxes = boxes_around(centre, reach, size)
         pixels = torch.arange(max(height, width), device=x.device)
         mask = box_mask(*outside_box(boxes, pixels, height, width), x.dtype)

@@ -59,7 +59,7 @@ def make_accelerator(config: RunConfig, learns: bool = False) -> Accelerator:
 
 
 def check_processes(config: RunConfig, processes: int) -> None:
-    """Refuse more processes than can train together on this machine: each takes a GPU of its own where there are any."""
+    """Refuse more processes than can train together here: each takes a GPU of its own where there are any."""
     gpus = torch.cuda.device_count() if config.device in ("auto", "cuda") else 0
     if gpus and processes > gpus:
         there = "1 GPU" if gpus == 1 else f"{gpus} GPUs"

@@ -9,9 +9,10 @@ spread over threads than to compute.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from workbench.draw import send
+from workbench.methods.parts.graphs import replayed
 
 PROHIBITIVE = 1e6
 """Cost of what must not be chosen, far above every real cost."""
@@ -77,6 +79,7 @@ class Tables(NamedTuple):
     between 1/4 and 3/4 where two inputs share a cell; then zeros."""
 
 
+@functools.lru_cache(maxsize=8)
 def tables(rows: int, columns: int, inputs: int, device: torch.device) -> Tables:
     """The tables for cells that have up to four neighbours, sent in one transfer."""
     cell = np.arange(rows * columns).reshape(rows, columns)
@@ -157,18 +160,30 @@ def solve(problem: Problem, start: Tensor, present: Tensor, orders: Sequence[Seq
     that is done, so that one sweep can end above another.
     """
     table = tables(*problem.grid, problem.cost.shape[2], start.device)
+    (turns,) = send(start.device, np.array(orders, np.int64))
+    tensors = (problem.cost, problem.likeness, start, present, turns, *table)
+    return replayed(_searched, tensors, problem.grid, problem.smoothness, problem.diversity, problem.limit)
+
+
+def _searched(cost: Tensor, likeness: Tensor, start: Tensor, present: Tensor, turns: Tensor, *rest: Any) -> Tensor:
+    """`solve`, reading tensors alone; turns: the orders (sweeps, J); rest: `Tables`, then the numbers of `Problem`."""
+    table, numbers = Tables(*rest[: len(Tables._fields)]), rest[len(Tables._fields) :]
+    problem = Problem(cost, likeness, *numbers)
     cost = problem.cost.transpose(0, 1).contiguous()
     inputs = start.permute(2, 0, 1).repeat(2, 1, 1, 1)
     best = _assigned(problem, inputs, present)
     area, lowest = best.mean(2), objective(problem, best)
     total = area.sum(1)
-    for sweep, order in enumerate(orders):
-        for j in order:
-            total -= area[:, j]
+    for sweep, order in enumerate(turns):
+        for j in order.split(1):
+            own = area.index_select(1, j)[:, 0]
+            total -= own
             penalty = 2 * problem.diversity * _charged(problem, total[:, None])[:, 0]
-            inputs[..., j] = found = _improved(problem, table, cost + penalty, area[:, j], halves=sweep > 0)
-            area[:, j] = _areas(found, problem.cost.shape[2]) * present[:, j, None]
-            total += area[:, j]
+            found = _improved(problem, table, cost + penalty, own, halves=sweep > 0)
+            own = _areas(found, problem.cost.shape[2]) * present.index_select(1, j)
+            inputs.index_copy_(3, j, found[..., None])
+            area.index_copy_(1, j, own[:, None])
+            total += own
         reached = _assigned(problem, inputs, present)
         cost_reached = objective(problem, reached)
         best = torch.where((cost_reached < lowest)[:, None, None, None], reached, best)
