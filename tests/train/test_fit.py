@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,9 @@ import torch.nn.functional as F
 
 from workbench.config import RunConfig, UsageError
 from workbench.draw import Draw
-from workbench.train import assemble, check_processes, fit
+from workbench.methods import Mixed
+from workbench.models import Net
+from workbench.train import Training, assemble, check_processes, fit
 from workbench.train.memory import peak_of
 
 CONFIG = RunConfig(
@@ -129,3 +132,59 @@ def test_every_step_can_be_drawn_again() -> None:
     assert torch.equal(x, again)
     mixes = [training.method.mix(x, y, training.net, Draw(0, 1, 0)).x for _ in range(2)]
     assert torch.equal(*mixes)
+
+
+# ----------------------------------------------------------------------------------------------- the same digits again
+
+
+def undetermined(training: Training, monkeypatch: pytest.MonkeyPatch, message: str) -> list[bool]:
+    """Every loss of this training then asks for what is refused while only deterministic kernels are allowed."""
+    allowed: list[bool] = []
+    losses = training.method.losses
+
+    def refusing(mixed: Mixed, y: torch.Tensor, net: Net) -> Iterator[Callable[[], torch.Tensor]]:
+        allowed.append(not torch.are_deterministic_algorithms_enabled() or warns_only())
+        if not allowed[-1]:
+            raise RuntimeError(message)
+        yield from losses(mixed, y, net)
+
+    monkeypatch.setattr(training.method, "losses", refusing)
+    return allowed
+
+
+warns_only = torch.is_deterministic_algorithms_warn_only_enabled
+
+
+def test_what_has_no_deterministic_form_is_done_without_and_told_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training, plain = assemble(CONFIG), assemble(CONFIG)
+    training.strict = True  # as on a GPU
+    allowed = undetermined(training, monkeypatch, "odd_cuda does not have a deterministic implementation, but you")
+    list(fit(training))
+    list(fit(plain))
+    assert allowed[:3] == [False, True, True] and allowed.count(False) == 1
+    told = capsys.readouterr().err
+    assert told.count("will differ in its last digits: odd_cuda does not have a deterministic implementation\n") == 1
+    for ours, other in zip(training.net.parameters(), plain.net.parameters(), strict=True):
+        assert torch.equal(ours, other)
+
+
+def test_any_other_error_of_a_step_is_not_taken_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = assemble(CONFIG)
+    training.strict = True
+    undetermined(training, monkeypatch, "out of cheese")
+    with pytest.raises(RuntimeError, match="cheese"):
+        list(fit(training))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_attention_on_a_gpu_gives_the_same_weights(precision: str, recwarn: pytest.WarningsRecorder) -> None:
+    small = {"depth": 2, "embed_dim": 96, "num_heads": 3, "patch_size": 2}
+    config = replace(
+        CONFIG, model="vit_tiny_patch16_224", model_args=small, size=32, precision=precision, device="auto"
+    )
+    (_, weights), (_, again) = state_of(config), state_of(config)
+    assert all(torch.equal(weights[k], again[k]) for k in weights)
+    assert not [str(w.message) for w in recwarn if "deterministic" in str(w.message)]

@@ -100,7 +100,7 @@ def _carry_out(path: Path, make: Callable[[], Training], progress: bool) -> Run:
         start, _ = _restore(path, training)
         for _record in fit(training, start):
             pass
-    training.accelerator.wait_for_everyone()
+    training.wait_for_all()
     return Run(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,8 +48,12 @@ class Training:
     train: Batches
     test: Batches
     average: AveragedModel | None = field(init=False, default=None)
+    strict: bool = field(init=False)
+    """Whether a kernel that may give other digits the next time is refused."""
 
     def __post_init__(self) -> None:
+        # With several processes an error amid a backward pass would leave them waiting for one another.
+        self.strict = self.accelerator.device.type == "cuda" and self.accelerator.num_processes == 1
         if self.config.ema_decay is not None:
             average = get_ema_multi_avg_fn(self.config.ema_decay)
             self.average = AveragedModel(self.net, multi_avg_fn=average, use_buffers=True)
@@ -69,8 +74,25 @@ class Training:
         """One update from a batch of images in [0, 1] and class ids; returns the detached main loss.
 
         A method with several losses has each backed before the next is built, so that memory stays that of one.
-        Nothing here waits for the device.
+        Nothing here waits for the device. On a GPU, attention takes its deterministic form only where nothing else is
+        allowed; a net or method that has another kernel without one does without, and that is told once.
         """
+        if not self.strict:
+            return self._step(x, y, epoch, index)
+        try:
+            with deterministic(strict=True):
+                return self._step(x, y, epoch, index)
+        except RuntimeError as error:
+            if "deterministic" not in str(error):
+                raise
+            self.strict = False
+            print(
+                f"warning: another training will differ in its last digits: {str(error).split(',')[0]}", file=sys.stderr
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        return self._step(x, y, epoch, index)
+
+    def _step(self, x: Tensor, y: Tensor, epoch: int, index: int) -> Tensor:
         if self.config.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         draw = Draw(self.config.seed, epoch, index, rank=self.accelerator.process_index)
@@ -119,6 +141,11 @@ class Training:
         self._begin(epoch)
         for index, (x, y) in zip(range(steps), self.train.epoch(epoch), strict=False):
             self.step(x, y, epoch, index)
+
+    def wait_for_all(self) -> None:
+        """Until all processes are here. Accelerate's own barrier names a GPU by the number of the process, even where
+        they train on the CPU of a machine with fewer GPUs."""
+        float(self.accelerator.reduce(torch.zeros(1, device=self.accelerator.device)))
 
     def _begin(self, epoch: int) -> None:
         self.objective.train()
@@ -241,15 +268,16 @@ def evaluating(net: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def deterministic() -> Iterator[None]:
-    """Algorithms that give the same numbers every time, where PyTorch has them; and back to what was set."""
+def deterministic(strict: bool = False) -> Iterator[None]:
+    """Algorithms that give the same numbers every time, where PyTorch has them, and, if `strict`, an error where it has
+    none; and back to what was set."""
     enabled, warning = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
     filling: Any = torch.utils.deterministic
     fill = filling.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(True, warn_only=not strict)
     filling.fill_uninitialized_memory = False  # costs a write of every fresh tensor
     try:
         yield
