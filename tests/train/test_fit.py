@@ -134,6 +134,19 @@ def test_every_step_can_be_drawn_again() -> None:
     assert torch.equal(*mixes)
 
 
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_scaled_gradients_are_brought_to_their_size_before_they_are_clipped_and_taken(clip: float | None) -> None:
+    """Under fp16 losses are multiplied; with a power of two that must not change a digit of a training in fp32."""
+    config = replace(CONFIG, epochs=1, clip_grad=clip)
+    scaled, plain = assemble(config), assemble(config)
+    scaled.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    list(fit(scaled))
+    plain.accelerator.scaler = None
+    list(fit(plain))
+    for ours, other in zip(scaled.net.parameters(), plain.net.parameters(), strict=True):
+        assert torch.equal(ours, other)
+
+
 # ----------------------------------------------------------------------------------------------- the same digits again
 
 

@@ -95,25 +95,40 @@ class Training:
     def _step(self, x: Tensor, y: Tensor, epoch: int, index: int) -> Tensor:
         if self.config.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        draw = Draw(self.config.seed, epoch, index, rank=self.accelerator.process_index)
+        draw, scaler = (
+            Draw(self.config.seed, epoch, index, rank=self.accelerator.process_index),
+            self.accelerator.scaler,
+        )
         with self.accelerator.autocast():
             mixed = self.method.mix(x, y, self.net, draw)
         for build_loss in self.method.losses(mixed, y, self.net):
             loss = self.objective(build_loss)
-            self.accelerator.backward(loss)
+            (loss if scaler is None else scaler.scale(loss)).backward()
         self._update(epoch * len(self.train) + index + 1)
         return loss.detach()
 
     def _update(self, done: int) -> None:
         """Optimiser, schedule and slow copies, after `done` steps of the whole training."""
-        if self.config.clip_grad is not None:
-            self.accelerator.clip_grad_norm_(self.objective.parameters(), self.config.clip_grad)
-        self.optimizer.step()
+        self._take_gradients()
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step_update(done)
         self.method.after_step(self.net, done / (self.config.epochs * len(self.train)))
         if self.average is not None:
             self.average.update_parameters(self.net)
+
+    def _take_gradients(self) -> None:
+        """The optimiser's step, of gradients that were scaled (fp16) brought to their size again. Accelerate's wrapper
+        of the optimiser would do it too, but looks for other packages on the disk at every step."""
+        scaler = self.accelerator.scaler
+        if scaler is not None:
+            scaler.unscale_(self.optimizer)
+        if self.config.clip_grad is not None:
+            nn.utils.clip_grad_norm_(self.objective.parameters(), self.config.clip_grad)
+        if scaler is None:
+            self.optimizer.step()
+        else:
+            scaler.step(self.optimizer)  # skipped where a gradient is infinite
+            scaler.update()
 
     # ------------------------------------------------------------------------------------------------- one epoch
 

@@ -158,5 +158,5 @@ def assemble(config: RunConfig, root: str | None = None) -> Training:
     ]
     optimizer = make_optimizer(objective, config)
     schedule = make_schedule(optimizer, config, len(batches[0]))
-    wrapped, optimizer = accelerator.prepare(objective, optimizer)
+    wrapped = accelerator.prepare(objective)
     return Training(config, accelerator, wrapped, net, method, optimizer, schedule, *batches)
