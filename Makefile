@@ -60,8 +60,8 @@ lab: setup ## open the notebooks in JupyterLab, on this machine only, behind a t
 html: setup ## execute all notebooks into a site to browse, out/html/index.html (ten minutes)
 	@$(BIN)/workbench site $(ARGS)
 
-test: setup ## all tests
-	@$(BIN)/pytest --timeout 600 --durations 10 $(ARGS)
+test: setup ## all tests, two at a time (ARGS='-n 0' for one after the other)
+	@$(BIN)/pytest -n 2 --dist worksteal --timeout 600 --durations 10 $(ARGS)
 
 check: setup ## what must hold before a commit: format, lint, types, notebooks without outputs
 	@failed=; \
