@@ -13,6 +13,7 @@ from PIL import Image
 from workbench.config import UsageError
 from workbench.data import files, load
 from workbench.data.decode import check, open_rgb
+from workbench.data.layout import list_splits
 
 
 def picture(path: Path, colour: tuple[int, int, int] = (10, 20, 30), size: tuple[int, int] = (12, 9)) -> Path:
@@ -94,8 +95,8 @@ def test_the_division_does_not_depend_on_where_the_folder_lies(tmp_path: Path) -
         for i in range(10):
             picture(root / "a" / f"{i}.png")
             picture(root / "b" / f"{i}.png")
-        _, test, _ = files.list_splits(root)
-        names.append([Path(path).relative_to(root).as_posix() for found in test.values() for path in found])
+        _, test, _ = list_splits(root)
+        names.append([Path(path).relative_to(root).as_posix() for path in test.paths])
     assert names[0] == names[1]
 
 

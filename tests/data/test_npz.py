@@ -60,6 +60,42 @@ def test_a_class_may_lack_test_images_but_not_train_images(tmp_path: Path) -> No
         load(f"npz:{path}", "train")
 
 
+MASKS = {f"{split}_masks": contents()[f"{split}_images"][..., 0] > 99 for split in ("train", "test")}
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.int32])
+def test_masks_of_any_kind_of_number(tmp_path: Path, kind: type) -> None:
+    path = written(tmp_path / "x.npz", **{key: (7 * masks).astype(kind) for key, masks in MASKS.items()})
+    for split in ("train", "test"):
+        found = load(f"npz:{path}", split)
+        masks = found.objects(range(len(found)))
+        assert masks is not None and masks.dtype == torch.uint8
+        np.testing.assert_array_equal(masks, MASKS[f"{split}_masks"])
+    assert found.subset([5, 2]).known_objects == 2
+
+
+def test_values_below_0_are_no_object(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.npz", train_masks=np.where(MASKS["train_masks"], 1, -1))
+    np.testing.assert_array_equal(load(f"npz:{path}", "train").objects(range(12)), MASKS["train_masks"])  # type: ignore[arg-type]
+    assert load(f"npz:{path}", "test").masks is None
+
+
+@pytest.mark.parametrize("shape", [(30, 44), (44, 30)])
+def test_masks_lie_on_their_objects_at_a_wished_size(tmp_path: Path, shape: tuple[int, int]) -> None:
+    """The object is white, everything else black; what is neither after resizing is the edge."""
+    masks = np.zeros((12, *shape), bool)
+    for n in range(12):
+        masks[n, 5 + n : 22, 8 : 12 + n] = True
+    white = np.repeat((masks * 255).astype(np.uint8)[..., None], 3, 3)
+    path = written(tmp_path / "x.npz", train_images=white, train_masks=masks, test_images=white[:6])
+    for side in (8, 15, 30, 64):
+        found = load(f"npz:{path}", "train", size=side)
+        objects, grey = found.objects(range(12)), found.images[:, 0]
+        assert objects is not None and objects.shape == (12, side, side)
+        assert int((grey > 253).sum()) > 0 and bool((objects[grey > 253] == 1).all())
+        assert bool((objects[grey < 2] == 0).all())
+
+
 IMAGES = contents()["train_images"]
 
 
@@ -82,6 +118,18 @@ IMAGES = contents()["train_images"]
         ({"class_names": np.array("abc")}, r"class_names must be a list of texts, got <U3 of shape \(\)"),
         ({"class_names": np.array(["a", "b", "c"], object)}, "class_names is pickled .* a pickle can run code"),
         ({"train_images": np.array([IMAGES[0], None], object)}, "train_images is pickled"),
+        (
+            {"train_masks": MASKS["train_masks"][:11]},
+            r"train_masks: expected one mask an image, shape \(12, 10, 14\), got",
+        ),
+        ({"train_masks": MASKS["train_masks"][..., None]}, r"expected one mask.*got shape \(12, 10, 14, 1\)"),
+        ({"train_masks": MASKS["train_masks"].transpose(0, 2, 1)}, r"got shape \(12, 14, 10\)"),
+        ({"train_masks": MASKS["train_masks"] / 2}, "train_masks: masks must be bool or whole numbers.*got float64"),
+        (
+            {"train_masks": MASKS["train_masks"] + 1},
+            "train_masks: masks must be 0 on the background.*got none with a 0",
+        ),
+        ({"train_masks": np.array([None] * 12, object)}, "train_masks is pickled"),
     ],
 )
 def test_mistakes_in_the_arrays(tmp_path: Path, changes: dict[str, np.ndarray | None], message: str) -> None:

@@ -211,10 +211,10 @@ def fidelity(
 ) -> Fidelity:
     """Mix images that know their objects, and hold the labels against what is visible of each.
 
-    data: with object masks (`shapes`, a folder of images with masks); images without an object can be partners, but
-    are not counted. images: how many, at most. draws: how often they are mixed, each time with other partners and
-    weights. alphas: values of the method's `alpha` to go through; none: the method as it is. A learned mixer is taken
-    as it is now, in evaluation mode.
+    data: with object masks (`shapes`, `folder:PATH` with masks/, `npz:PATH` with test_masks); images without one can be
+    partners, but are not counted. images: how many, at most. draws: how often they are mixed, each time with other
+    partners and weights. alphas: values of the method's `alpha` to go through; none: the method as it is. A learned
+    mixer is taken as it is now, in evaluation mode.
     """
     chosen = examples(data, images, seed)
     check_fit(net, chosen)
@@ -275,7 +275,10 @@ def _left(start: float, batches: int) -> float:
 
 def _check(data: Examples, draws: int, limits: tuple[float, float]) -> None:
     if data.masks is None:
-        raise UsageError("fidelity needs images that know their objects, got none with masks; take data 'shapes'")
+        raise UsageError(
+            "fidelity needs images that know their objects, got none with masks; take data 'shapes', or put masks "
+            "beside your images: PATH/masks/ for folder:PATH, test_masks for npz:PATH (data/README.md)"
+        )
     if not bool(data.masks.any()):
         raise UsageError("fidelity needs images with objects, but all masks are empty")
     if not isinstance(draws, int) or draws < 1:

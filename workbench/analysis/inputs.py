@@ -98,8 +98,7 @@ def _chosen(data: Examples, rows: Tensor) -> Examples:
 
 def _of_set(data: ImageSet, number: int | None, seed: int) -> Examples:
     rows = _rows(len(data), number, seed)
-    masks = None if data.masks is None else data.masks[rows]
-    return Examples(data.pictures(rows), data.labels[rows], masks, data.classes)
+    return Examples(data.pictures(rows), data.labels[rows], data.objects(rows), data.classes)
 
 
 def device_of(net: Net) -> torch.device:

@@ -141,7 +141,7 @@ DATASETS: dict[str, Entry] = {
     ),
     "folder": Entry(
         folder,
-        "your images, one folder a class",
+        "your images, one folder a class; masks/ beside them if you have masks",
         classes=None,
         train=None,
         test=None,
@@ -154,7 +154,7 @@ DATASETS: dict[str, Entry] = {
     ),
     "npz": Entry(
         npz,
-        "your images as arrays in one file",
+        "your images as arrays in one file, with masks if you have some",
         classes=None,
         train=None,
         test=None,

@@ -68,7 +68,7 @@ def open_rgb(path: str | Path, at_least: int | None = None) -> Image.Image:
                 image.draft(None, (at_least, at_least))
             return to_rgb(ImageOps.exif_transpose(image))
     except DAMAGE as error:
-        raise UsageError(f"{path} is damaged or no image ({_reason(error)}); {MEND}") from None
+        raise UsageError(f"{path} is damaged or no image ({reason(error)}); {MEND}") from None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -88,11 +88,14 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def centre(image: Image.Image, side: int) -> Tensor:
     """The largest square in the middle, brought to uint8 (3, side, side): the same as shorter side to `side`, then
     centre crop."""
-    width, height = image.size
+    return pixels(image.resize((side, side), Image.Resampling.BICUBIC, box=middle(*image.size)))
+
+
+def middle(width: int, height: int) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of the largest square in the middle."""
     short = min(width, height)
     left, top = (width - short) // 2, (height - short) // 2
-    box = (left, top, left + short, top + short)
-    return pixels(image.resize((side, side), Image.Resampling.BICUBIC, box=box))
+    return left, top, left + short, top + short
 
 
 def resized_crop(image: Image.Image, left: int, top: int, width: int, height: int, side: int) -> Image.Image:
@@ -137,12 +140,12 @@ def decode(paths: Sequence[str], side: int) -> tuple[Tensor, dict[int, str]]:
     def work(row: int) -> None:
         out[row] = files.view(row)
 
-    return out, _faults(work, len(paths), "decoding")
+    return out, faults_of(work, len(paths), "decoding")
 
 
 def verify(paths: Sequence[str], thorough: bool) -> dict[int, str]:
     """What is wrong with the damaged files by row; `thorough` decodes every one."""
-    return _faults(lambda row: open_rgb(paths[row]) if thorough else check(paths[row]), len(paths), "checking")
+    return faults_of(lambda row: open_rgb(paths[row]) if thorough else check(paths[row]), len(paths), "checking")
 
 
 def check(path: str) -> None:
@@ -165,7 +168,7 @@ def _ends_whole(path: str) -> bool:
         return b"\xff\xd9" in file.read()
 
 
-def _faults(work: Callable[[int], object], n: int, what: str) -> dict[int, str]:
+def faults_of(work: Callable[[int], object], n: int, what: str) -> dict[int, str]:
     """Do `work` for every row, in threads (Pillow decodes outside the interpreter's lock); what UsageErrors say is
     wrong, by row. Shows a progress bar if it takes more than a second."""
 
@@ -191,7 +194,7 @@ def _faults(work: Callable[[int], object], n: int, what: str) -> dict[int, str]:
     return found
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The error's text on one line, without the path that the caller names anyway."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -28,17 +27,15 @@ from workbench.data.imageset import (
     statistics,
     train_statistics,
 )
+from workbench.data.layout import find_masks, list_splits
+from workbench.data.masks import MEND as MEND_MASK
+from workbench.data.masks import MaskFiles, check_background, verify_masks
 
 log = logging.getLogger(__name__)
 
 RESIDENT_BYTES = 512 << 20  # decoded size of both splits up to which a folder is held in memory
 SAMPLE = 256  # images of the train split that the statistics of a folder are taken from
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
-TEST_NAMES = ("test", "val", "valid", "validation")
 KEYS = ("train_images", "train_labels", "test_images", "test_labels", "class_names")
-
-Found = dict[str, list[str]]
-"""Image files by class."""
 
 
 # ------------------------------------------------------------------------------------------------------------ folder
@@ -49,28 +46,60 @@ def folder(request: Request) -> ImageSet:
 
     They are brought to squares (shorter side to `size`, middle cut out). If both splits take at most RESIDENT_BYTES
     that way they are decoded now and stay in memory; otherwise the files are checked now and decoded when needed.
+
+    Masks of their objects are PNG files in PATH/masks/, under the names that the images have below PATH/, or below
+    PATH/images/ if there is such a folder; they are checked now and decoded when needed.
     """
     root, side = Path(request.path).expanduser(), request.size or 224
     train, test, notes = list_splits(root)
-    if notes and request.split == "train":
-        log.warning(notes[0])
-    found = train if request.split == "train" else test
-    labels = torch.tensor([k for k, files in enumerate(found.values()) for _ in files], dtype=torch.int64)
-    number = sum(len(files) for part in (train, test) for files in part.values())
-    pixels, faults = _take_in(_flat(found), side, 3 * side * side * number <= RESIDENT_BYTES, request.damaged)
+    part = train if request.split == "train" else test
+    where = f"folder {root} ({request.split})"
+    masks, told = find_masks((train, test))
+    notes += told
+    if request.split == "train":
+        for note in notes:
+            log.warning(note)
+    paths = part.paths
+    labels = torch.tensor([k for k, files in enumerate(part.found.values()) for _ in files], dtype=torch.int64)
+    number = len(train.paths) + len(test.paths)
+    pixels, faults = _take_in(paths, side, 3 * side * side * number <= RESIDENT_BYTES, request.damaged)
     decoded = (pixels, faults) if request.split == "train" and isinstance(pixels, Tensor) else None
     if faults:
-        where = f"folder {root} ({request.split})"
-        notes = (*notes, _tell_damaged(list(faults.values()), where, request.damaged))
+        notes += (_tell(list(faults.values()), where, request.damaged, "left out {} damaged file(s)", MEND),)
         keep = torch.tensor([row for row in range(len(labels)) if row not in faults], dtype=torch.int64)
         pixels, labels = pixels[keep] if isinstance(pixels, Tensor) else pixels.take(keep), labels[keep]
-        check_every_class(labels, list(found), where)
-    mean, std = train_statistics((_flat(train), side), lambda: _sample(_flat(train), side, decoded))
-    return ImageSet(pixels=pixels, labels=labels, classes=tuple(found), mean=mean, std=std, notes=notes)
+        check_every_class(labels, list(part.found), where)
+        paths = tuple(path for row, path in enumerate(paths) if row not in faults)
+    objects, told = _masks_of(paths, masks, side, where, request.damaged)
+    mean, std = train_statistics((train.paths, side), lambda: _sample(train.paths, side, decoded))
+    return ImageSet(
+        pixels=pixels,
+        labels=labels,
+        classes=tuple(part.found),
+        mean=mean,
+        std=std,
+        masks=objects,
+        notes=notes + told,
+    )
 
 
-def _flat(found: Found) -> tuple[str, ...]:
-    return tuple(path for files in found.values() for path in files)
+def _masks_of(
+    paths: tuple[str, ...], masks: Mapping[str, str], side: int, where: str, damaged: Literal["refuse", "skip"]
+) -> tuple[MaskFiles | None, tuple[str, ...]]:
+    """The masks of these images, None if not one has any, and notes on what is missing. Masks that don't fit are
+    refused, or their images go without."""
+    if not masks:
+        return None, ()
+    found, notes = MaskFiles(paths, tuple(masks.get(path, "") for path in paths), side), []
+    faults = verify_masks(found, where)
+    if faults:
+        notes.append(_tell(list(faults.values()), where, damaged, "go without {} mask(s)", MEND_MASK))
+        found = replace(found, paths=tuple("" if row in faults else path for row, path in enumerate(found.paths)))
+    bare = [image for image, path in zip(paths, found.paths, strict=True) if not path]
+    if bare:
+        notes.append(f"{where}: {len(bare)} of {len(paths)} images have no mask, the first: {bare[0]}")
+        log.warning(notes[-1])
+    return found if len(bare) < len(paths) else None, tuple(notes)
 
 
 def _take_in(
@@ -83,13 +112,14 @@ def _take_in(
     return Files(paths, side), verify(paths, thorough=damaged == "skip")
 
 
-def _tell_damaged(faults: Sequence[str], where: str, damaged: Literal["refuse", "skip"]) -> str:
-    """Refuse the damaged files, or log that they are left out and return that as a note."""
+def _tell(faults: Sequence[str], where: str, damaged: Literal["refuse", "skip"], done: str, mend: str) -> str:
+    """Refuse faulty files, or log what is done about them (`done`, with {} for their number) and return that as a
+    note."""
     more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
     named = "; ".join(faults[:3]) + more
     if damaged == "refuse":
-        raise UsageError(f"{where}: {named}; {MEND}")
-    note = f"{where}: left out {len(faults)} damaged file(s): {named}"
+        raise UsageError(f"{where}: {named}; {mend}")
+    note = f"{where}: {done.format(len(faults))}: {named}"
     log.warning(note)
     return note
 
@@ -106,81 +136,13 @@ def _sample(train: tuple[str, ...], side: int, decoded: tuple[Tensor, dict[int, 
     return images[[k for k in range(len(rows)) if k not in faults]]
 
 
-def list_splits(root: Path) -> tuple[Found, Found, tuple[str, ...]]:
-    """The files of the train and of the test split by class, and notes on how the split was made."""
-    if not root.is_dir():
-        raise UsageError(f"no folder at {root.absolute()}; expected images as {_layout(root)}")
-    below = _folders(root)
-    test = next((name for name in TEST_NAMES if name in below), None)
-    if "train" in below and test:
-        train_files, test_files = _by_class(root / "train"), _by_class(root / test)
-        if list(train_files) != list(test_files):
-            odd = sorted(set(train_files) ^ set(test_files))
-            raise UsageError(f"{root}: train/ and {test}/ must have the same class folders, they differ in {odd}")
-        return train_files, test_files, ()
-    if "train" in below and _folders(root / "train"):
-        raise UsageError(f"{root} has train/ but no test/ or val/; add one, or move the class folders up to {root}")
-    train_files, test_files = _divide(_by_class(root), root)
-    note = f"{root} has no train/ and test/: every class is split 80 to 20 by a hash of the file names"
-    return train_files, test_files, (note,)
-
-
-def _by_class(folder: Path) -> Found:
-    """Image files below each class folder, sorted; hidden files and folders are left out."""
-    names = _folders(folder)
-    if not names:
-        raise UsageError(f"no class folders in {folder.absolute()}; expected images as {_layout(folder)}")
-    found = {name: _images(folder / name) for name in names}
-    if not any(found.values()):
-        raise UsageError(f"no images at all in {folder.absolute()}; known endings: {' '.join(ENDINGS)}")
-    empty = [name for name, files in found.items() if not files]
-    if empty:
-        raise UsageError(f"no images in class folder {folder / empty[0]}; add some or remove the folder")
-    return found
-
-
-def _divide(found: Found, root: Path) -> tuple[Found, Found]:
-    """Every class split 80 to 20, at least one image on each side. The order is that of hashes of the names, so it is
-    the same on every machine, unrelated to the names' own order, and hardly changes when files are added."""
-
-    def shuffled(path: str) -> bytes:
-        return hashlib.sha256(Path(path).relative_to(root).as_posix().encode()).digest()
-
-    train, test = {}, {}
-    for name, files in found.items():
-        if len(files) < 2:
-            raise UsageError(f"class folder {root / name} has one image; a train and a test split need two")
-        order = sorted(files, key=shuffled)
-        n = max(1, round(len(files) / 5))
-        test[name], train[name] = sorted(order[:n]), sorted(order[n:])
-    return train, test
-
-
-def _folders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _images(folder: Path) -> list[str]:
-    found = []
-    for where, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            os.path.join(where, name) for name in files if name.lower().endswith(ENDINGS) and not name.startswith(".")
-        ]
-    return sorted(found)
-
-
-def _layout(root: Path) -> str:
-    of_split, plain = Path("CLASS") / "any.jpg", root / "CLASS" / "any.jpg"
-    return f"{root / 'train' / of_split} and {root / 'test' / of_split}, or {plain}"
-
-
 # --------------------------------------------------------------------------------------------------------------- npz
 
 
 def npz(request: Request) -> ImageSet:
     """Arrays of one file: train_images, test_images uint8 (N, H, W, 3) or (N, H, W); train_labels, test_labels whole
-    numbers (N,); class_names, texts. Never unpickled."""
+    numbers (N,); class_names, texts; and, if they are there, train_masks, test_masks, bool or whole numbers
+    (N, H, W), above 0 on the object. Never unpickled."""
     path = Path(request.path).expanduser()
     arrays = _open_npz(path)
     classes = _class_names(arrays, path)
@@ -191,8 +153,11 @@ def npz(request: Request) -> ImageSet:
             f"{path}: train and test images differ in shape, {tuple(train.shape[1:])} and {tuple(images.shape[1:])}"
         )
     mean, std = statistics(train)
-    pixels = resize(images, request.size) if request.size else images
-    return ImageSet(pixels=pixels, labels=labels, classes=classes, mean=mean, std=std)
+    masks = _masks_in(arrays, request.split, images, path)
+    if request.size:
+        images = resize(images, request.size)
+        masks = None if masks is None else resize(masks[:, None], request.size, "nearest-exact")[:, 0]
+    return ImageSet(pixels=images, labels=labels, classes=classes, mean=mean, std=std, masks=masks)
 
 
 def _open_npz(path: Path) -> np.lib.npyio.NpzFile:
@@ -256,6 +221,22 @@ def _split(arrays: np.lib.npyio.NpzFile, split: Split, classes: tuple[str, ...],
     if split == "train":
         check_every_class(labels, classes, where)
     return images, labels
+
+
+def _masks_in(arrays: np.lib.npyio.NpzFile, split: Split, images: Tensor, path: Path) -> Tensor | None:
+    """Masks of a split as uint8 (N, H, W), 1 on the object; None where the file has none."""
+    key = f"{split}_masks"
+    if key not in arrays.files:
+        return None
+    array, expected = _array(arrays, key, path), (len(images), *images.shape[2:])
+    if array.dtype.kind not in "biu":
+        raise UsageError(
+            f"{path}: {key}: masks must be bool or whole numbers, above 0 on the object, got {array.dtype}"
+        )
+    if array.shape != expected:
+        raise UsageError(f"{path}: {key}: expected one mask an image, shape {expected}, got shape {array.shape}")
+    check_background(array > 0, f"{path}: {key}")
+    return torch.from_numpy((array > 0).astype(np.uint8))
 
 
 def _line(error: Exception) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 from workbench.config import UsageError
 from workbench.data.bar import bar
 from workbench.data.decode import Files
+from workbench.data.masks import MaskFiles
 
 Split = Literal["train", "test"]
 Augment = Literal["crop-flip", "crop", "none"]
@@ -45,8 +46,9 @@ class ImageSet:
     `pixels` is either a uint8 tensor (N, C, H, W) with 1 or 3 channels ("resident") or, for sets too large for that,
     a list of `Files` that the batches decode as they go. `labels` is int64 (N,), an index into `classes`.
     `mean` and `std` are per channel, over all pixels of the train split, in units of [0, 1], for both splits the same.
-    `masks` is uint8 (N, H, W), 1 on the object, where a set knows it. `notes` says what a reader should know about
-    how this split came about, e.g. which files were skipped.
+    `masks` is uint8 (N, H, W), 1 on the object, or a list of `MaskFiles`, where a set knows its objects; an image whose
+    object is not known has a mask of 0. `notes` says what a reader should know about how this split came about, e.g.
+    which files were skipped.
     """
 
     pixels: Tensor | Files
@@ -59,7 +61,7 @@ class ImageSet:
     licence: str = "not stated"
     source: str = "not stated"
     augment: Augment = "crop-flip"
-    masks: Tensor | None = None
+    masks: Tensor | MaskFiles | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -72,12 +74,8 @@ class ImageSet:
                 f"{where}: expected {self.channels} means and standard deviations, one a channel, "
                 f"got {len(self.mean)} and {len(self.std)}"
             )
-        expected = (len(self), *self.size)
-        if self.masks is not None and (self.masks.dtype != torch.uint8 or tuple(self.masks.shape) != expected):
-            raise UsageError(
-                f"{where}: masks must be uint8 of shape {expected}, "
-                f"got {_dtype(self.masks)} of shape {tuple(self.masks.shape)}"
-            )
+        if self.masks is not None:
+            check_masks(self.masks, (len(self), *self.size), where)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -123,6 +121,20 @@ class ImageSet:
             return self.pixels.index_select(0, rows)
         return torch.stack([self.pixels.view(row) for row in rows.tolist()])
 
+    def objects(self, rows: Sequence[int] | np.ndarray | Tensor) -> Tensor | None:
+        """The masks of these rows, uint8 (B, H, W), 1 on the object; None for a set that has none."""
+        rows = torch.as_tensor(rows, dtype=torch.int64)
+        if isinstance(self.masks, MaskFiles):
+            return torch.stack([self.masks.view(row) for row in rows.tolist()])
+        return None if self.masks is None else self.masks.index_select(0, rows)
+
+    @property
+    def known_objects(self) -> int:
+        """Number of images whose object is known."""
+        if isinstance(self.masks, MaskFiles):
+            return sum(path != "" for path in self.masks.paths)
+        return 0 if self.masks is None else int(self.masks.flatten(1).any(1).sum())
+
     def showcase(self, n: int) -> Tensor:
         """(n,) int64: the first rows of every class in turn, for looking at; fewer if the set is smaller."""
         labels = self.labels.numpy()
@@ -135,7 +147,7 @@ class ImageSet:
         """The same set with these rows only; statistics and classes stay."""
         rows = torch.as_tensor(rows, dtype=torch.int64)
         pixels = self.pixels.index_select(0, rows) if isinstance(self.pixels, Tensor) else self.pixels.take(rows)
-        masks = None if self.masks is None else self.masks.index_select(0, rows)
+        masks = self.masks.take(rows) if isinstance(self.masks, MaskFiles) else self.objects(rows)
         return replace(self, pixels=pixels, labels=self.labels.index_select(0, rows), masks=masks)
 
 
@@ -165,6 +177,16 @@ def check_labels(labels: Tensor, images: int, classes: Sequence[str], where: str
     if low < 0 or high >= len(classes):
         raise UsageError(
             f"{where}: labels must be from 0 to {len(classes) - 1} ({len(classes)} classes), got {low} to {high}"
+        )
+
+
+def check_masks(masks: Tensor | MaskFiles, expected: tuple[int, int, int], where: str) -> None:
+    """Raise a UsageError unless `masks` is uint8 (N, H, W) as expected, or files that give that."""
+    shape = (len(masks), masks.side, masks.side) if isinstance(masks, MaskFiles) else tuple(masks.shape)
+    kind = torch.uint8 if isinstance(masks, MaskFiles) else masks.dtype
+    if kind != torch.uint8 or shape != expected:
+        raise UsageError(
+            f"{where}: masks must be uint8 of shape {expected}, got {str(kind).removeprefix('torch.')} of shape {shape}"
         )
 
 
@@ -221,9 +243,9 @@ def train_statistics(key: Hashable, train_images: Callable[[], Tensor]) -> Stati
     return _known[key]
 
 
-def resize(images: Tensor, side: int) -> Tensor:
-    """Uint8 images (N, C, H, W) with the shorter side brought to `side` (bicubic, antialiased) and the centre cut
-    out: (N, C, side, side). Images that have this size already are returned as they are."""
+def resize(images: Tensor, side: int, mode: Literal["bicubic", "nearest-exact"] = "bicubic") -> Tensor:
+    """Uint8 images (N, C, H, W) with the shorter side brought to `side` (bicubic, antialiased; masks by the nearest
+    pixel) and the centre cut out: (N, C, side, side). Images that have this size already are returned as they are."""
     height, width = images.shape[2:]
     if height == width == side:
         return images
@@ -233,6 +255,6 @@ def resize(images: Tensor, side: int) -> Tensor:
     out = torch.empty(len(images), images.shape[1], side, side, dtype=torch.uint8)
     chunks = zip(images.split(CHUNK), out.split(CHUNK), strict=True)
     for chunk, target in bar(chunks, "resizing", -(-len(images) // CHUNK)):
-        larger = F.interpolate(chunk, scaled, mode="bicubic", antialias=True)
+        larger = F.interpolate(chunk, scaled, mode=mode, antialias=mode == "bicubic")
         target.copy_(larger[:, :, top : top + side, left : left + side])
     return out

@@ -41,11 +41,13 @@ def describe(name: str, root: str | Path | None = None) -> str:
 def _contents(name: str, root: str | Path | None) -> dict[str, str]:
     """What the two splits of a set hold."""
     train, test = (load(name, split, root=root) for split in ("train", "test"))
+    known = (train.known_objects, test.known_objects)
     return {
         "train": str(train).partition(": ")[2],
         "test": str(test).partition(": ")[2],
         "mean, std": ", ".join(f"{mean:.4f} ± {std:.4f}" for mean, std in zip(train.mean, train.std, strict=True)),
         "classes": ", ".join(train.classes),
+        "masks": f"of {known[0]:,} train and {known[1]:,} test images" if any(known) else "",
         "notes": "; ".join(dict.fromkeys(train.notes + test.notes)),
     }
 
