@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.analysis.settings import OPTIONS, same
+from tests.data.test_masks import dataset, put_mask, shape
 from tests.fake_runs import FakeRun, write_run, write_runs
 from workbench import analysis
 from workbench.analysis import ACROSS, ANALYSES, analyse, cache, calibration
 from workbench.config import RunConfig, UsageError, dump
+from workbench.data.files import KEYS, masks_version
 from workbench.runs import Run
 
 
@@ -143,6 +146,44 @@ def test_times_of_another_machine_are_not_read(trained: list[Run], monkeypatch: 
     monkeypatch.setattr(cache, "_machine", lambda: ["another"])
     analyse(trained[0], "cost", **OPTIONS["cost"])
     assert len(list((trained[0].path / "analysis").glob("cost-*"))) == count + 1
+
+
+def test_masks_that_came_or_changed_make_a_new_result(trained: list[Run], tmp_path: Path) -> None:
+    data = dataset(tmp_path / "data", each=2)
+    (data / "masks").rename(tmp_path / "masks")
+    shutil.copytree(trained[0].path, tmp_path / "run", ignore=shutil.ignore_patterns("analysis"))
+    (tmp_path / "run" / "config.yaml").write_text(dump(dataclasses.replace(trained[0].config, data=f"folder:{data}")))
+    run = Run(tmp_path / "run")
+    options = {"images": 4, "kind": "gradient"}
+    assert np.isnan(analyse(run, "cam", **options).energy).all()
+    (tmp_path / "masks").rename(data / "masks")
+    with_masks = analyse(run, "cam", **options)
+    assert np.isfinite(with_masks.energy).all() and np.isfinite(analyse(run, "fidelity", draws=1).bias)
+    for mask in (data / "masks" / "test").rglob("*.png"):
+        put_mask(mask, ~np.asarray(Image.open(mask)).astype(bool))
+    np.testing.assert_allclose(analyse(run, "cam", **options).energy, 1 - with_masks.energy, atol=1e-6)
+    data.rename(tmp_path / "away")  # elsewhere, what was found still counts
+    np.testing.assert_allclose(analyse(run, "cam", **options).energy, 1 - with_masks.energy, atol=1e-6)
+    assert len(list((run.path / "analysis").glob("cam-*"))) == 1
+
+
+@pytest.mark.parametrize("kind", ["folder", "npz"])
+def test_what_tells_that_masks_changed(tmp_path: Path, kind: str) -> None:
+    if kind == "folder":
+        data, mask = dataset(tmp_path, each=1), tmp_path / "masks/test/a/0.png"
+        seen = [masks_version(f"folder:{data}")]
+        put_mask(mask, shape(turn=9))
+        seen.append(masks_version(f"folder:{data}"))
+        shutil.rmtree(data / "masks")
+        seen.append(masks_version(f"folder:{data}"))
+    else:
+        data, seen = tmp_path / "x.npz", []
+        for number in (3, 4, 0):
+            arrays = dict.fromkeys(KEYS, np.zeros(2)) | ({"test_masks": np.zeros(number)} if number else {})
+            np.savez(data, **arrays)
+            seen.append(masks_version(f"npz:{data}"))
+    assert seen[0] and seen[1] and seen[0] != seen[1] and seen[2] == ""
+    assert masks_version("shapes") == "" and masks_version(f"{kind}:{tmp_path / 'nowhere'}") is None
 
 
 def test_a_run_is_costed_in_its_own_precision(trained: list[Run], tmp_path: Path) -> None:

@@ -34,13 +34,14 @@ def cached(runs: Sequence[StoredRun], name: str, entry: Analysis, options: Mappi
         raise UsageError(f"{name} needs at least one finished run, got none")
     label = ", ".join(run.name for run in runs)
     path = _place(runs, name, entry, options)
-    found = _read(entry.result, path)
-    if found is None:
+    found, masks = _read(entry.result, path), _masks(runs[0]) if entry.of_masks else None
+    if found is None or (masks is not None and base.made_with(path).get("masks", "") != masks):
         given = nets(runs) if entry.joint else NEEDS[entry.needs].fetch(runs[0])
         with _kept_beside(path, options) as complete:
             found = entry.compute(*given, **complete, name=label)
         try:
-            base.save(found, path, {"options": _asked(options), "runs": [run.name for run in runs]})
+            about = {"options": _asked(options), "runs": [run.name for run in runs]}
+            base.save(found, path, about | ({} if masks is None else {"masks": masks}))
         except (OSError, RunFailed) as error:  # a full disk, a folder that may only be read
             warnings.warn(f"{name} of {label} is not kept for the next time: {error}", stacklevel=3)
     return found if entry.joint else replace(cast(Any, found), name=label)  # every result of one run has a name
@@ -102,6 +103,14 @@ def _place(runs: Sequence[StoredRun], name: str, entry: Analysis, options: Mappi
     sources += [learned] if entry.needs == "method" and learned.is_file() else []
     about = [run.name for run in runs] if entry.joint else _machine() if entry.of_machine else []
     return Path(runs[0].path) / "analysis" / f"{name}-{_digest(sources, entry.version, options, about)}.npz"
+
+
+def _masks(run: StoredRun) -> str | None:
+    """What changes when the masks of a run's images do; None where the data is not here. Not a part of the file's
+    name: that is looked for where there is no data, too."""
+    from workbench.data.files import masks_version
+
+    return masks_version(run.config.data)
 
 
 def _asked(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,8 @@ class Analysis:
     """Options that are settings of a run too: a run's own hold where nothing else is asked for."""
     of_machine: bool = False
     """Whether the numbers are the machine's too, so that they are not read on another one."""
+    of_masks: bool = False
+    """Whether it looks at the masks of the images, so that it is made again when they have changed."""
 
     @property
     def joint(self) -> bool:
@@ -95,6 +97,7 @@ ANALYSES: Mapping[str, Analysis] = {
         "Cam",
         "where nets look: maps of their logits side by side, against the object's mask, insertion and deletion",
         needs="nets",
+        of_masks=True,
     ),
     "embedding": Analysis(
         "embedding",
@@ -140,6 +143,7 @@ ANALYSES: Mapping[str, Analysis] = {
         "does the label tell what can be seen: its weights against the visible share of each source's object",
         needs="method",
         version=2,
+        of_masks=True,
     ),
     "cost": Analysis(
         "cost",

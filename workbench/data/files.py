@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -27,7 +29,7 @@ from workbench.data.imageset import (
     statistics,
     train_statistics,
 )
-from workbench.data.layout import find_masks, list_splits
+from workbench.data.layout import find_masks, list_splits, masks_below
 from workbench.data.masks import MEND as MEND_MASK
 from workbench.data.masks import MaskFiles, check_background, verify_masks
 
@@ -134,6 +136,25 @@ def _sample(train: tuple[str, ...], side: int, decoded: tuple[Tensor, dict[int, 
     if len(faults) == len(rows):
         raise UsageError(f"not one of {len(rows)} train images could be read: {faults[0]}")
     return images[[k for k in range(len(rows)) if k not in faults]]
+
+
+def masks_version(name: str) -> str | None:
+    """What changes when masks of a data set come, go or are written anew, for caches: "" where it has none that are
+    files; None where its files are not here."""
+    key, _, place = name.partition(":")
+    path = Path(place).expanduser()
+    if key not in ("folder", "npz"):
+        return ""
+    try:
+        if key == "folder":
+            files = masks_below(path)
+        else:
+            with _open_npz(path) as arrays:
+                files = [str(path)] if {"train_masks", "test_masks"} & set(arrays.files) else []
+        seen = [(os.path.relpath(file, path), os.stat(file).st_size, os.stat(file).st_mtime_ns) for file in files]
+    except (OSError, UsageError):  # whoever reads the data will say what is wrong
+        return None
+    return hashlib.sha256(repr(sorted(seen)).encode()).hexdigest()[:12] if seen else ""
 
 
 # --------------------------------------------------------------------------------------------------------------- npz

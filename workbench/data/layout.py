@@ -149,6 +149,13 @@ def find_masks(parts: Sequence[Part]) -> tuple[dict[str, str], tuple[str, ...]]:
     return found, tuple(notes)
 
 
+def masks_below(root: Path) -> list[str]:
+    """All files in masks/ of a data set and of its splits, without a look at its images."""
+    images, masks = _trees(root)
+    splits = [_trees(images / name)[1] for name in ("train", *TEST_NAMES) if (images / name).is_dir()]
+    return [path for one in (masks, *splits) if one for path in _files(one)]
+
+
 def _key(path: str, below: Path) -> str:
     """What an image shares with its mask: its place in its tree, without the ending."""
     return Path(path).relative_to(below).with_suffix("").as_posix()
