@@ -47,16 +47,20 @@ def small_net(seed: int = 0) -> Net:
         return Net("resnet8", CLASSES, mean=[0.4] * 3, std=[0.3] * 3, size=16).eval()
 
 
-def small_data() -> Examples:
-    """Twelve images with objects and their masks."""
+def small_data(number: int = 12) -> Examples:
+    """Images with objects and their masks."""
     shapes = load("shapes", "test", size=16)
-    rows = torch.arange(len(shapes))[shapes.labels < CLASSES][:12]
+    rows = torch.arange(len(shapes))[shapes.labels < CLASSES][:number]
     assert shapes.masks is not None
     return Examples(shapes.pictures(rows), shapes.labels[rows], shapes.masks[rows], shapes.classes[:CLASSES])
 
 
 def net_and_data() -> tuple[Any, ...]:
     return small_net(), small_data()
+
+
+def net_and_more_data() -> tuple[Any, ...]:
+    return small_net(), small_data(24)
 
 
 def nets_and_data() -> tuple[Any, ...]:
@@ -87,7 +91,7 @@ SETTINGS: Mapping[str, Callable[[], tuple[Any, ...]]] = {
     "adversarial": net_and_data,
     "occlusion": net_and_data,
     "fourier": net_and_data,
-    "ood": net_and_data,
+    "ood": net_and_more_data,
     "fidelity": method_net_and_data,
     "cost": method_net_and_data,
 }
@@ -101,7 +105,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "adversarial": {"eps": (0.02,), "steps": 2},
     "occlusion": {"images": 12},
     "fourier": {"points": 3},
-    "ood": {"images": 12},
+    "ood": {"images": 24},
     "fidelity": {"draws": 1},
     "cost": {"batch_size": 8, "steps": 0},
 }

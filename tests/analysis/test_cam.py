@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from workbench import style
 from workbench.analysis import faithfulness
 from workbench.analysis.attribution import attribute, to_unit
 from workbench.analysis.cam import SCORES, STEPS, cam
 from workbench.analysis.cam_grid import overlay
 from workbench.analysis.faithfulness import best_threshold, mask_scores, perturbation_curve
 from workbench.analysis.inputs import Examples
-from workbench.analysis.side_by_side import short_names
+from workbench.analysis.run_names import short_names
 from workbench.config import UsageError
 from workbench.figures import lint
 from workbench.models import Net
@@ -282,7 +281,7 @@ def test_grid_on_a_narrow_page_cuts_no_name(count: int, images: int, bands: int)
     figure = found.figure("cvpr", 1)
     (ax,) = figure.axes
     texts = [text.get_text() for text in ax.texts]
-    assert all(style.label(key) in texts for key in keys)
+    assert all(name in texts for name in short_names([name for name, _ in given]))
     assert texts.count("image") == bands
     assert len(ax.images) == images * (count + bands)
     assert lint.faults(figure) == []
@@ -303,7 +302,7 @@ def test_overlay_leaves_the_picture_where_the_map_is_low() -> None:
         (["photos-resnet8-mixup-s0-1a", "photos-resnet8-mixup-s1-2b"], ["s0", "s1"]),
         (["a-resnet8-mixup-s0-1a", "a-resnet20-mixup-s0-2b", "a-resnet20-fmix-s0-3c"],
          ["Mixup resnet8", "Mixup resnet20", "FMix resnet20"]),
-        (["photos-resnet8-automix-s0-1a"], ["AutoMix"]),
+        (["photos-resnet8-automix-s0-1a"], ["AutoMix s0"]),
         (["ours", "theirs-new"], ["ours", "theirs-new"]),
         (["my net"], ["my net"]),
     ],

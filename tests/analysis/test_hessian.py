@@ -319,6 +319,27 @@ def test_errors_say_what_was_expected(net: Net, data: Examples, options: Any, me
         hessian(net, data, **options)
 
 
+def test_nothing_asked_is_refused(net: Net, data: Examples) -> None:
+    with pytest.raises(UsageError, match="at least one of top, trace_probes, density_probes above 0"):
+        hessian(net, data, top=0, trace_probes=0, density_probes=0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "across", "up", "marks"),
+    [
+        ("trace_probes", "trace, by each probe", "", 3),
+        ("top", "eigenvalue", "", 3),
+        ("density_probes", "eigenvalue", "density", 0),
+    ],
+)
+def test_only_what_was_asked_is_drawn(net: Net, data: Examples, asked: str, across: str, up: str, marks: int) -> None:
+    parts = {"top": 0, "trace_probes": 0, "density_probes": 0, "steps": 3} | {asked: 3}
+    ax = hessian(net, data, **parts).plot()
+    assert (ax.get_xlabel(), ax.get_ylabel()) == (across, up)
+    assert len(ax.lines[-1].get_xdata()) == marks
+    assert bool(len(ax.get_yticks())) == bool(up)
+
+
 def test_a_broken_net_is_refused(net: Net, data: Examples) -> None:
     with torch.no_grad():
         net.backbone.head.bias.fill_(torch.nan)

@@ -184,11 +184,23 @@ def test_chunks_change_nothing(data: Examples, monkeypatch: pytest.MonkeyPatch) 
     np.testing.assert_array_equal(parts.accuracy, whole.accuracy)
 
 
-def test_losses_that_are_not_finite_stay_in_the_table(data: Examples) -> None:
-    net = tiny(0, torch.float32)
-    found = landscape([("net", net)], data, points=3, span=1e38)
-    assert not np.isfinite(found.loss[0, 0, 0])
-    assert np.isfinite(found.loss[0, 1, 0])
+@pytest.mark.parametrize("way", ["line", "plane"])
+def test_a_span_that_shows_nothing_is_refused(data: Examples, way: str) -> None:
+    with pytest.raises(
+        UsageError, match=rf"the loss of net is infinite all along .* its {way}; .* smaller span than 1e"
+    ):
+        landscape([("net", tiny(0, torch.float32))], data, points=3, span=1e38, way=way)
+
+
+@pytest.mark.parametrize("way", ["line", "plane"])
+def test_losses_that_are_not_finite_stay_in_the_table(
+    data: Examples, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([(np.nan, 0.0)])
+    monkeypatch.setattr(module, "_measured", lambda *_: next(losses, (1.5, 0.5)))
+    found = landscape([("net", tiny(0))], data, points=3, way=way)
+    assert np.isnan(found.loss).sum() == 1 and np.isnan(found.loss[:, found.border]).any()
+    assert found.summary()["rise"].tolist() == [np.inf]
     assert found.plot().has_data()
 
 
@@ -313,7 +325,7 @@ def test_lines_are_drawn_in_the_looks_of_the_methods(data: Examples) -> None:
         (["a", "b"], ["a", "b"], 2, 1),
         (["d-m-mixup-s0-aaaaaaaa", "d-m-mixup-s1-bbbbbbbb"], ["s0", "s1"], 1, 2),
         (["d-m-mixup-s0-aaaaaaaa", "d-m-mixup-s0-bbbbbbbb"], ["aaaaaaaa", "bbbbbbbb"], 1, 2),
-        (["d-m-mixup-s0-a", "d-m-cutmix-s0-b", "d-m-mixup-s1-c"], ["mixup-s0", "cutmix-s0", "mixup-s1"], 2, 2),
+        (["d-m-mixup-s0-a", "d-m-cutmix-s0-b", "d-m-mixup-s1-c"], ["Mixup s0", "CutMix s0", "Mixup s1"], 2, 2),
         (["same", "same"], ["same", "same"], 2, 1),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +196,14 @@ def test_fidelity_counts_sources_and_tells_bias(runs: list[FakeRun], drawn: Call
     bias = 100 * np.mean([r.bias for r in results])
     assert f"bias {bias:z.1f}".replace("-", "\N{MINUS SIGN}") in texts(figure)
     assert f"lost {100 * np.mean([r.lost for r in results]):.1f}" in texts(figure)
+
+
+def test_fidelity_over_several_alphas_is_not_pooled(tmp_path: Path) -> None:
+    (run,) = write_runs(tmp_path, ("mixup",), (0,))
+    found = fake_results.fidelity(run)
+    store([run], "fidelity", replace(found, alpha=np.repeat([0.2, 1.0], len(found.alpha) // 2)))
+    with pytest.raises(UsageError, match=r"through several alphas.*without alphas"):
+        render([run], "fidelity")
 
 
 def test_cam_shows_one_column_a_method(runs: list[FakeRun]) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from workbench.analysis.base import Result
 from workbench.analysis.probabilities import class_errors, fit_temperature, scores_of
+from workbench.analysis.run_names import run_name
 from workbench.config import UsageError
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Calibration(Result):
         from workbench.analysis.diagram import counts_strip, name_sides, reliability_diagram, signed
 
         reliability_diagram(ax, self)
-        ax.set_title(self.name, pad=6, fontsize="small")
+        ax.set_title(run_name(self.name), pad=6, fontsize="small")
         ax.text(0.04, 0.96, f"ECE {100 * self.ece:.1f} %\ngap {signed(100 * self.signed_gap)} %", va="top")
         strip = counts_strip(ax, self)
         strip.set_xlabel("confidence")

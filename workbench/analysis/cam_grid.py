@@ -11,7 +11,8 @@ import numpy as np
 
 from workbench import style
 from workbench.analysis.attribution import MAPS
-from workbench.analysis.side_by_side import cut, fitting, short_names
+from workbench.analysis.run_names import short_names
+from workbench.analysis.side_by_side import cut, fitting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,17 +20,27 @@ if TYPE_CHECKING:
 
     from workbench.analysis.cam import Cam
 
-CAPTION, GAP, TITLE = 0.2, 0.05, 0.3
-"""Room under a picture for its text, between pictures, and above them for titles, in sides of a picture."""
+GAP = 0.05
+"""Between pictures, in sides of a picture."""
+LINE = 1.3
+"""Height of a line of text with what hangs below it, in sizes of the text."""
 NOTE = 0.2
 """Inches for the line under the grid."""
 
 
 def shape(result: Cam, width: float) -> float:
     """Height in widths of a figure of `width` inches."""
-    across = _across(result, style.new_figure(width, 1, layout="none"), width)
-    wide, tall = _sides(result, across)
-    return tall / wide + NOTE / width
+    figure = style.new_figure(width, 1, layout="none")
+    across = _across(result, figure, width)
+    side = width / wide(across)
+    return bands_of(result, across) * _tall(result, side, _lines(result, figure, side)) * side / width + NOTE / width
+
+
+def rooms(side: float, lines: int = 1) -> tuple[float, float]:
+    """Room under a picture for its text, and above the first ones for titles of so many lines, in sides of a picture
+    (`side`, in inches): text does not become smaller with them."""
+    caption, title = LINE * style.SMALLEST / 72, lines * LINE * _small() / 72
+    return max(0.2, 0.03 + caption / side), max(0.3, 0.06 + title / side)
 
 
 def grid(ax: Axes, result: Cam) -> None:
@@ -43,13 +54,17 @@ def grid(ax: Axes, result: Cam) -> None:
         style.settle(figure)
     box = ax.get_position(original=True)
     width, height = box.width * figure.get_figwidth(), box.height * figure.get_figheight()
-    across = _across(result, figure, width)
-    wide, tall = _sides(result, across)
-    ax.set(xlim=(0, wide), ylim=(tall - TITLE, -TITLE), aspect="equal")
-    side, names = min(width / wide, height / tall), short_names(result.runs)
+    across, names = _across(result, figure, width), short_names(result.runs)
+    bands, side = bands_of(result, across), width / wide(across)
+    lines = _lines(result, figure, side)
+    for _ in range(4):  # smaller pictures need more room for their texts
+        side = min(width / wide(across), height / (bands * _tall(result, side, lines)))
+    title = rooms(side, lines)[1]
+    ax.set(xlim=(0, wide(across)), ylim=(bands * _tall(result, side, lines) - title, -title), aspect="equal")
     for first in range(0, len(names), across):
         nets = range(first, min(first + across, len(names)))
-        _band(ax, result, nets, ["image", *(names[net] for net in nets)], first // across, side)
+        top = first // across * _tall(result, side, lines)
+        _band(ax, result, nets, ["image", *(names[net] for net in nets)], top, side)
 
 
 def _across(result: Cam, figure: Figure, width: float) -> int:
@@ -60,29 +75,46 @@ def _across(result: Cam, figure: Figure, width: float) -> int:
     return math.ceil(len(result.runs) / math.ceil(len(result.runs) / fit))
 
 
-def _sides(result: Cam, across: int) -> tuple[float, float]:
-    """Width and height of the grid, in sides of a picture."""
-    bands = math.ceil(len(result.runs) / across)
-    return (1 + across) * (1 + GAP) - GAP, bands * (len(result.labels) * (1 + CAPTION) + TITLE)
+def wide(across: int) -> float:
+    """Width of the images and so many nets, in sides of a picture."""
+    return (1 + across) * (1 + GAP) - GAP
+
+
+def bands_of(result: Cam, across: int) -> int:
+    return math.ceil(len(result.runs) / across)
+
+
+def _tall(result: Cam, side: float, lines: int) -> float:
+    """Height of a band, in sides of a picture, with titles of so many lines."""
+    caption, title = rooms(side, lines)
+    return len(result.labels) * (1 + caption) + title
+
+
+def _lines(result: Cam, figure: Figure, side: float) -> int:
+    """Of the longest title."""
+    return max(_title(figure, name, side).count("\n") for name in short_names(result.runs)) + 1
+
+
+def _title(figure: Figure, name: str, side: float) -> str:
+    return fitting(figure, name, 1.01 * side, _small())
 
 
 def _small() -> float:
     return 5 / 6 * style.points()
 
 
-def _band(ax: Axes, result: Cam, nets: Sequence[int], titles: Sequence[str], band: int, side: float) -> None:
-    """The images, and the maps of some of the nets, below earlier bands. `side`: of a picture, in inches."""
-    figure, count = style.page(ax), len(result.labels)
-    top = band * (count * (1 + CAPTION) + TITLE)
+def _band(ax: Axes, result: Cam, nets: Sequence[int], titles: Sequence[str], top: float, side: float) -> None:
+    """The images, and the maps of some of the nets, from `top` downwards. `side`: of a picture, in inches."""
+    figure, below = style.page(ax), rooms(side)[0]
     for j, title in enumerate(titles):
-        text = fitting(figure, title, 1.01 * side, _small())
-        ax.text(j * (1 + GAP) + 0.5, top - 0.06, text, ha="center", va="bottom", fontsize="small")
+        text = _title(figure, title, side)
+        ax.text(j * (1 + GAP) + 0.5, top - 0.06, text, ha="center", va="bottom", fontsize="small", linespacing=1.0)
     for i, picture in enumerate(np.moveaxis(result.images, 1, -1) / 255):
         shown = [(picture, result.class_name(int(result.labels[i])))]
         shown += [(overlay(picture, result.maps[net, i]), _caption(result, net, i)) for net in nets]
         for j, (pixels, caption) in enumerate(shown):
-            place = (j * (1 + GAP), top + i * (1 + CAPTION))
-            _place(ax, pixels, place, cut(figure, caption, (1 + GAP) * side, style.SMALLEST))
+            place = (j * (1 + GAP), top + i * (1 + below))
+            _place(ax, pixels, place, cut(figure, caption, side, style.SMALLEST))
             if j and len(result.masks):
                 _outline(ax, result.masks[i], place)
 

@@ -32,20 +32,21 @@ def contours(ax: Axes, across: np.ndarray, up: np.ndarray, loss: np.ndarray) -> 
     shades = ax.contourf(across, up, values, cmap="viridis", **looks)
     ax.contour(across, up, values, colors="white", linewidths=0.3, alpha=0.6, **looks)
     ticks, texts = _ticks(steps)
-    bar = style.page(ax).colorbar(shades, ax=ax, label="loss", ticks=ticks, fraction=0.05, pad=0.03)
-    bar.ax.set_yticklabels(texts)
-    bar.ax.minorticks_off()
     ax.set_aspect("equal")
+    scale = ax.inset_axes((1.04, 0, 0.05, 1))  # as high as the plane is, whatever its shape
+    bar = style.page(ax).colorbar(shades, cax=scale, label="loss", ticks=ticks)
+    scale.set_yticklabels(texts)
+    bar.ax.minorticks_off()
 
 
 def surface(ax: Any, across: np.ndarray, up: np.ndarray, loss: np.ndarray) -> None:
-    """The logarithm of the loss as a height, in axes of three dimensions."""
+    """The logarithm of the loss as a height, in axes of three dimensions; a face has the colour of its mean height."""
     steps = levels(loss)
     values = np.clip(np.where(np.isfinite(loss), loss, steps[-1]).T, steps[0], steps[-1])
-    grid = np.meshgrid(across, up)
-    ax.plot_surface(
-        *grid, np.log10(values), facecolors=_colors(values, steps), rstride=1, cstride=1, linewidth=0, shade=False
-    )
+    height, grid = np.log10(values), np.meshgrid(across, up)
+    faces = (height[:-1, :-1] + height[:-1, 1:] + height[1:, :-1] + height[1:, 1:]) / 4
+    colors = _colors(10**faces, steps)
+    ax.plot_surface(*grid, height, facecolors=colors, rstride=1, cstride=1, linewidth=0, shade=False)
     ticks, texts = _ticks(steps)
     ax.set_zticks(np.log10(ticks), texts)
     ax.set_zlabel("loss", labelpad=-6)

@@ -29,6 +29,7 @@ from workbench import style
 from workbench.analysis.base import Result
 from workbench.analysis.chunks import enough_memory
 from workbench.analysis.inputs import Data, check_fit, device_of, examples, progress, same_numbers, timed
+from workbench.analysis.run_names import run_name
 from workbench.config import UsageError, choose, shown
 from workbench.draw import Draw
 from workbench.methods import METHODS, Method, build
@@ -109,7 +110,7 @@ class Cost(Result):
         )
         ax.invert_yaxis()
         ax.tick_params(axis="y", length=0)
-        ax.set_title(self.name or f"{style.label(self.method)}, {self.backbone}")
+        ax.set_title(run_name(self.name) or f"{style.label(self.method)}, {self.backbone}")
 
     def _prices(self) -> dict[str, str]:
         return {

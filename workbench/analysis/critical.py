@@ -26,8 +26,11 @@ def critical_differences(ax: Axes, result: Ranking) -> None:
     depth = STEP * (len(bars) + 1)
     ax.set_axis_off()
     ax.plot((1, methods), (0, 0), color=style.INK, linewidth=0.8)
+    ax.set_xlim(methods + 1.9 + 0.1 * methods, -0.9 - 0.1 * methods)  # rank 1 on the right
+    numbered = range(1, methods + 1, _apart(ax, methods))
     for tick in range(1, methods + 1):
-        ax.plot((tick, tick), (0, 0.35 * STEP), color=style.INK, linewidth=0.8)
+        ax.plot((tick, tick), (0, (0.35 if tick in numbered else 0.2) * STEP), color=style.INK, linewidth=0.8)
+    for tick in numbered:
         ax.text(tick, 0.5 * STEP, str(tick), ha="center", va="bottom", fontsize="small")
     for level, (first, last) in enumerate(bars, 1):
         ends = rank[by_rank[first]] - 0.05, rank[by_rank[last]] + 0.05
@@ -41,8 +44,15 @@ def critical_differences(ax: Axes, result: Ranking) -> None:
         ax.plot((rank[row], rank[row], edge), (0, low, low), color=color, linewidth=0.9)
         ax.text(edge, low, f" {result.label[row]} ", ha="left" if right else "right", va="center", color=style.INK)
     _scale(ax, result)
-    ax.set_xlim(methods + 1.9 + 0.1 * methods, -0.9 - 0.1 * methods)  # rank 1 on the right
     ax.set_ylim(-depth - STEP * half, 3.4 * STEP)
+
+
+def _apart(ax: Axes, methods: int) -> int:
+    """Ranks from one number on the axis to the next, so that there is half a number's width between them."""
+    figure = style.page(ax)
+    number = style.text_size(figure, str(methods), 5 / 6 * style.points())[0]
+    rank = ax.get_position().width * figure.get_figwidth() / abs(np.ptp(ax.get_xlim()))
+    return max(1, int(np.ceil(1.5 * number / rank)))
 
 
 def _scale(ax: Axes, result: Ranking) -> None:

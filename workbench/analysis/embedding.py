@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 CELLS = 4
 """Cells along a side to which the maps inside a net are averaged for CKA: coarse places stay, memory is small."""
+FEWEST = 4
+"""Images from which debiased CKA has a value, and a map something to lay out."""
 FEATURES = "features"
 """Name of the place before the last linear layer."""
 VIEWS = {"map": "the shared map, a panel a net", "cka": "the matrix of CKA"}
@@ -68,15 +70,16 @@ class Embedding(Result):
     perplexity: float
     """Of the t-SNE, as used: at most a third of the points; of UMAP the number of neighbours."""
     divergence: float
-    """Kullback-Leibler divergence that the t-SNE ended with; nan for UMAP, and where there were too few points."""
+    """Kullback-Leibler divergence that the t-SNE ended with; nan for UMAP."""
     place_runs: tuple[str, ...]
     """(L,) net of each row of `cka`, ..."""
     place_layers: tuple[str, ...]
     """(L,) ... and where in it: a depth, or "features"."""
     cka: np.ndarray
-    """(L, L) debiased linear CKA; nan for constant features or fewer than four images."""
+    """(L, L) debiased linear CKA; nan for constant features."""
     alignment: np.ndarray
-    """(R,) mean squared distance of two images of a class on the unit sphere; low is good."""
+    """(R,) mean squared distance of two images of a class on the unit sphere; low is good; nan where no two are
+    of a class."""
     uniformity: np.ndarray
     """(R,) log mean exp(-2 distance^2) of all pairs on the unit sphere; low is good."""
     effective_rank: np.ndarray
@@ -167,7 +170,7 @@ def embedding(
 
     `layers`: CKA of every named depth too. `method`: of the map, "tsne" or "umap" (`pip install workbench[umap]`).
     `perplexity`: of the t-SNE, about the neighbours that count; of UMAP, their number. `view`: what `plot` draws, "map"
-    or "cka". UsageError for nets or data that don't fit, and where UMAP is not installed.
+    or "cka". UsageError for nets or data that don't fit, for fewer than four images, and where UMAP is not installed.
     """
     choose(VIEWS, view, "view")
     title = choose(METHODS, method, "method of the map")
@@ -176,6 +179,8 @@ def embedding(
     if not isinstance(perplexity, int | float) or not perplexity >= 1:
         raise UsageError(f"perplexity must be a number from 1, got {shown(perplexity)}")
     data = examples(data, images, seed)
+    if len(data) < FEWEST:
+        raise UsageError(f"embedding needs at least {FEWEST} images to compare features, got {len(data)}; take more")
     check_nets(nets, data)
     labels, points = data.labels.numpy(), len(nets) * len(data)
     with progress(2 * points, "embedding", _seconds(nets, data), unit="image") as bar:
@@ -208,13 +213,10 @@ def embedding(
 def lay_out(points: np.ndarray, perplexity: float, seed: int, method: str = "tsne") -> tuple[np.ndarray, float, float]:
     """(P, 2) float32 map of points (P, D), the perplexity (UMAP: number of neighbours) used, and the divergence left.
 
-    It starts from the first two principal components, so little depends on the seed. With fewer than four points it is
-    these components themselves.
+    It starts from the first two principal components, so little depends on the seed. At least four points.
     """
     u, s, _ = np.linalg.svd(points - points.mean(0), full_matrices=False)
     plane = np.pad((u * s)[:, :2], ((0, 0), (0, max(0, 2 - len(s)))))
-    if len(points) < 4:
-        return plane.astype(np.float32), np.nan, np.nan
     start = (plane / (plane[:, 0].std() or 1)).astype(np.float32)
     layout = _umap if method == "umap" else _tsne
     return layout(points.astype(np.float32), start, perplexity, seed)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench import style
-from workbench.analysis.side_by_side import fitting, short_names
+from workbench.analysis.run_names import short_names
+from workbench.analysis.side_by_side import fitting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

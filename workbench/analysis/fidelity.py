@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from workbench import style
 from workbench.analysis.base import Result
 from workbench.analysis.chunks import block_of
 from workbench.analysis.inputs import Data, Examples, check_fit, device_of, examples, progress
+from workbench.analysis.run_names import run_name
 from workbench.analysis.visibility import seen
 from workbench.config import UsageError, check_fields, shown
 from workbench.draw import Draw
@@ -110,44 +112,48 @@ class Fidelity(Result):
 
     @property
     def height(self) -> float:
-        return 0.9
+        alphas = len(_alphas(self.alpha))
+        return 0.9 + (0.08 * alphas if alphas > 1 else 0)
 
     def draw(self, ax: Axes) -> None:
-        """A point a source; on the diagonal the label tells the truth. The tinted corner holds the lost objects."""
+        """A point a source; on the diagonal the label tells the truth. The tinted corner holds the lost objects. The
+        numbers stand in the corner above it; those of several alphas below, a line each."""
         ax.fill_between((self.label_from, 1), 0, self.visible_below, color=style.FAINT, alpha=0.5, linewidth=0)
         ax.plot((0, 1), (0, 1), color=style.INK, linewidth=0.7, linestyle=(0, (4, 2)), zorder=3)
         for label, rows, looks in self._groups():
-            ax.scatter(self.weight[rows], self.visible[rows], s=3, linewidths=0, label=label, clip_on=False, **looks)
+            ax.scatter(self.weight[rows], self.visible[rows], linewidths=0, label=label, clip_on=False, **looks)
         top = max(1.0, float(self.visible.max(initial=0)))
         ax.set(xlim=(0, 1), ylim=(0, top), xlabel="weight in the label", ylabel="share of the object that is visible")
-        ax.set_title(self.name or style.label(self.method))
+        ax.set_title(run_name(self.name) or style.label(self.method))
+        if len(_alphas(self.alpha)) > 1:
+            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), markerscale=1.6, handletextpad=0.2)
+            return
         if len(self.weight):
             ax.legend(loc="upper left", markerscale=2, handletextpad=0.2)
-        _write(ax, self._text())
+        _write(ax, _quoted(self._line(self.alpha[0]), "\n") if len(self.weight) else "no row is mixed with another")
 
     def _groups(self) -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
         """(label, points, looks): by alpha where there are several, else the row itself and its partners."""
-        color, dense = style.look(self.method).color, 0.7 if len(self.weight) < 500 else 0.35
-        alphas = _alphas(self.alpha)
-        if len(alphas) == 1:
-            groups: list[tuple[str, np.ndarray, Any]] = [
-                ("row itself", self.order == 0, style.MUTED),
-                ("partner", self.order > 0, color),
-            ]
-        else:
-            shades = _shades(color, len(alphas))
-            groups = [(f"α = {a:g}", _at(self.alpha, a), s) for a, s in zip(alphas, shades, strict=True)]
-        for label, rows, shade in groups:
+        alphas, dense = _alphas(self.alpha), 0.8 if len(self.weight) < 500 else 0.5
+        if len(alphas) > 1:
+            for alpha, looks in zip(alphas, _alpha_looks(len(alphas)), strict=True):
+                yield f"α = {alpha:g}: {_quoted(self._line(alpha), ', ')}", _at(self.alpha, alpha), looks
+            return
+        partner = self.order > 0
+        for label, rows, color in (
+            ("row itself", ~partner, style.MUTED),
+            ("partner", partner, style.look(self.method).color),
+        ):
             if rows.any():
-                yield label, rows, {"color": shade, "alpha": dense}
+                yield label, rows, {"color": color, "alpha": dense, "s": 3}
 
-    def _text(self) -> str:
-        if not len(self.weight):
-            return "no row is mixed with another"
-        bias = f"{100 * self.bias:+.1f}".replace("-", "\N{MINUS SIGN}")
-        lost = "" if np.isnan(self.lost) else f"\nobject lost {100 * self.lost:.1f} %"
-        correlation = "" if np.isnan(self.correlation) else f"\nr = {self.correlation:.2f}"
-        return f"bias {bias} points{correlation}{lost}"
+
+def _quoted(line: Mapping[str, Any], between: str) -> str:
+    """The numbers of a line of the summary, as far as there are any."""
+    bias = f"bias {100 * line['bias']:+.1f} points".replace("-", "\N{MINUS SIGN}")
+    r = "" if np.isnan(line["correlation"]) else f"{between}r = {line['correlation']:.2f}"
+    lost = "" if np.isnan(line["lost"]) else f"{between}object lost {100 * line['lost']:.1f} %"
+    return f"{bias}{r}{lost}".replace("r = -", "r = \N{MINUS SIGN}")
 
 
 def _write(ax: Axes, text: str) -> None:
@@ -156,13 +162,13 @@ def _write(ax: Axes, text: str) -> None:
     ax.text(0.98, 0.08, text, transform=ax.transAxes, ha="right", va="bottom", fontsize=style.SMALLEST, bbox=box)
 
 
-def _shades(color: str, number: int) -> list[tuple[float, float, float]]:
-    """From a tint to the colour itself to a dark shade."""
-    from matplotlib.colors import LinearSegmentedColormap, to_rgb
+def _alpha_looks(number: int) -> list[dict[str, Any]]:
+    """Rising alphas: from dark to bright in colours that the colour-blind tell apart, none too bright for white paper,
+    and with marks of their own."""
+    from matplotlib import colormaps
 
-    pale = tuple(0.4 * part + 0.6 for part in to_rgb(color))
-    scale = LinearSegmentedColormap.from_list("shades", [pale, to_rgb(color), (0.1, 0.1, 0.1)])
-    return [scale(i)[:3] for i in np.linspace(0, 0.85, number)]
+    colors = colormaps["viridis"](np.linspace(0, 0.68, number))
+    return [{"color": c, "marker": m, "alpha": 0.7, "s": 6} for c, m in zip(colors, itertools.cycle("os^Dv"))]
 
 
 # ------------------------------------------------------------------------------------------------------ the numbers
@@ -274,6 +280,8 @@ def _left(start: float, batches: int) -> float:
 
 
 def _check(data: Examples, draws: int, limits: tuple[float, float]) -> None:
+    if len(data) < 2:
+        raise UsageError(f"fidelity needs at least two images to mix with each other, got {len(data)}; take more")
     if data.masks is None:
         raise UsageError(
             "fidelity needs images that know their objects, got none with masks; take data 'shapes', or put masks "

@@ -23,6 +23,7 @@ from workbench.analysis.base import Result
 from workbench.analysis.curvature import Curvature, PyHessian, differentiable
 from workbench.analysis.inputs import Data, check_fit, device_of, examples, progress
 from workbench.analysis.lanczos import quadrature, smoothed
+from workbench.analysis.run_names import run_name
 from workbench.config import UsageError, shown
 from workbench.draw import Draw, send
 from workbench.models import Net
@@ -36,6 +37,8 @@ USUAL = 15
 """Products that one eigenvalue usually takes, for the estimate of time."""
 MOST = 100
 """Top eigenvalues that may be asked for: each takes products, and a vector as large as the net, of its own."""
+PARTS = ("top", "trace_probes", "density_probes")
+"""Numbers of which each asks for a part of the result."""
 POINTS = 2000
 """Points of the curve of the density."""
 
@@ -116,9 +119,13 @@ class Hessian(Result):
         }
         return pd.DataFrame([row])
 
+    @property
+    def height(self) -> float:
+        return 0.62 if len(self.nodes) else 0.35
+
     def draw(self, ax: Axes) -> None:
         """The density on a logarithmic axis down to a tenth of what a single eigenvalue makes, and the top eigenvalues
-        as marks below it."""
+        as marks below it, as far as they were asked for; the probes of the trace where neither was."""
         color = style.PALETTE["mixup"]
         if len(self.nodes):
             grid = self._grid()
@@ -127,13 +134,17 @@ class Hessian(Result):
             ax.fill_between(grid, np.maximum(values, alone / 10), alone / 10, color=color, alpha=0.15, linewidth=0)
             ax.plot(grid, np.maximum(values, alone / 10), color=color)
             ax.set(yscale="log", ylim=(alone / 10, 3 * values.max()), xlim=(grid[0], grid[-1]))
+            ax.set_ylabel("density")
         else:
             ax.set_yticks([])
+            ax.spines["left"].set_visible(False)
+        alone = not (len(self.nodes) or len(self.eigenvalues))
+        shown, marker = (self.trace_samples, "o") if alone else (self.eigenvalues, "v")
         ax.plot(
-            self.eigenvalues, np.full(len(self.eigenvalues), 0.04), color=style.PALETTE["automix"], linestyle="",
-            marker="v", markersize=4, transform=ax.get_xaxis_transform(), label="top eigenvalues",
+            shown, np.full(len(shown), 0.04), color=style.PALETTE["automix"], linestyle="", marker=marker, markersize=4,
+            transform=ax.get_xaxis_transform(), clip_on=False,
         )  # fmt: skip
-        ax.set(xlabel="eigenvalue", ylabel="density", title=self.name)
+        ax.set(xlabel="trace, by each probe" if alone else "eigenvalue", title=run_name(self.name))
         ax.text(0.98, 0.96, self._quoted(), transform=ax.transAxes, ha="right", va="top", linespacing=1.4)
 
     def _grid(self) -> np.ndarray:
@@ -168,7 +179,7 @@ def hessian(
 
     top: eigenvalues of the largest magnitude, at most 100. trace_probes: random vectors for the trace. density_probes,
     steps: random vectors and Lanczos steps (a product each) for the density, which keeps steps * n numbers. 0 leaves a
-    part out. smoothing: width of the density's Gaussians, as a share of the range of its nodes.
+    part out, but not all. smoothing: width of the density's Gaussians, as a share of the range of its nodes.
 
     A product costs about three times a training step on the images; top eigenvalues take some 15 each. Two calls
     agree. UsageError for options out of range and data that do not fit the net.
@@ -204,6 +215,8 @@ def _check(net: Net, **numbers: int) -> None:
     for what, number in numbers.items():
         if not isinstance(number, int) or number < (what == "steps"):
             raise UsageError(f"{what} must be a whole number from {int(what == 'steps')}, got {shown(number)}")
+    if not any(numbers[what] for what in PARTS):
+        raise UsageError(f"hessian needs at least one of {', '.join(PARTS)} above 0, got 0 for all; nothing was asked")
     if numbers["top"] > MOST:
         raise UsageError(f"top must be at most {MOST}, got {shown(numbers['top'])}; the density shows the rest")
     size = sum(p.numel() for p in net.parameters())

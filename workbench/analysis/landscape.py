@@ -31,6 +31,7 @@ from workbench.analysis.base import Result
 from workbench.analysis.chunks import Chunk, chunk_of
 from workbench.analysis.inputs import Data, Examples, check_fit, examples, progress
 from workbench.analysis.kept import Kept, owner_of
+from workbench.analysis.run_names import run_name, short_names
 from workbench.analysis.slices import (
     CHUNK,
     MOST_POINTS,
@@ -71,7 +72,7 @@ class Landscape(Result):
     b: np.ndarray
     """(Q,) steps along the second direction."""
     loss: np.ndarray
-    """(R, P, Q) in nats; nan or infinite where the net has no finite logits."""
+    """(R, P, Q) in nats; nan or infinite where the net has no finite logits, but never on the whole border."""
     accuracy: np.ndarray
     """(R, P, Q) share of right answers."""
     batch_norm: str
@@ -86,6 +87,13 @@ class Landscape(Result):
     def centre(self) -> tuple[int, int]:
         """Where the net itself is: the place of a = b = 0."""
         return int(np.abs(self.a).argmin()), int(np.abs(self.b).argmin())
+
+    @property
+    def border(self) -> np.ndarray:
+        """(P, Q) bool: the ends of a line, the sides of a plane."""
+        edge = np.ones(self.loss.shape[1:], bool)
+        edge[1:-1, slice(1, -1) if len(self.b) > 1 else slice(None)] = False
+        return edge
 
     @property
     def barrier(self) -> np.ndarray:
@@ -108,18 +116,17 @@ class Landscape(Result):
         return frame
 
     def summary(self) -> pd.DataFrame:
-        """A row a net: loss and accuracy at a = b = 0, the mean rise of the loss to the border of the slice, and for
-        two nets the barrier between them."""
+        """A row a net: loss and accuracy at a = b = 0, the mean rise of the loss to the border of the slice (infinite
+        where a loss there is not finite), and for two nets the barrier between them."""
         import pandas as pd
 
         i, j = self.centre
-        edge = np.ones(self.loss.shape[1:], bool)
-        edge[1:-1, slice(1, -1) if len(self.b) > 1 else slice(None)] = False
+        outside = self.loss[:, self.border]
         table = {
             "name": self.rows,
             "loss": self.loss[:, i, j],
             "accuracy": self.accuracy[:, i, j],
-            "rise": self.loss[:, edge].mean(1) - self.loss[:, i, j],
+            "rise": np.where(np.isfinite(outside), outside, np.inf).mean(1) - self.loss[:, i, j],
             "images": self.images,
         }
         return pd.DataFrame(table | ({"barrier": self.barrier} if self.way == "interpolation" else {}))
@@ -145,7 +152,7 @@ class Landscape(Result):
         with style.paper() as width:
             ax = style.new_figure(width, 0.85 * width, layout="none").add_axes((0, 0.06, 0.94, 0.86), projection="3d")
             contours.surface(ax, self.a, self.b, self.loss[0])
-            ax.set(xlabel="first direction", ylabel="second direction", title=self.rows[0])
+            ax.set(xlabel="first direction", ylabel="second direction", title=run_name(self.rows[0]))
         return ax
 
     def _lines(self, ax: Axes) -> None:
@@ -154,7 +161,7 @@ class Landscape(Result):
         ax.set(xlabel="step along a random direction", xlim=(self.a[0], self.a[-1]))
         self._loss_axis(ax)
         if len(self.nets) == 1:
-            ax.set_title(self.nets[0])
+            ax.set_title(run_name(self.nets[0]))
         else:
             ax.legend(fontsize=max(style.SMALLEST, 5 / 6 * style.points()))
 
@@ -172,7 +179,7 @@ class Landscape(Result):
     def _plane(self, ax: Axes) -> None:
         contours.contours(ax, self.a, self.b, self.loss[0])
         ax.plot(0, 0, marker="+", color="white", markersize=7, linestyle="")
-        ax.set(xlabel="first direction", ylabel="second direction", title=self.rows[0])
+        ax.set(xlabel="first direction", ylabel="second direction", title=run_name(self.rows[0]))
 
     def _loss_axis(self, ax: Axes) -> None:
         seen = self.loss[np.isfinite(self.loss)]
@@ -183,7 +190,7 @@ class Landscape(Result):
 
 def line_looks(nets: Sequence[str]) -> tuple[list[str], list[dict[str, Any]]]:
     """A label and a look for each net: the method's own where a name tells it, else the colours in turn; nets of one
-    colour differ in their lines. Labels are the methods' names where they tell the nets apart, else what differs."""
+    colour differ in their lines."""
     from matplotlib import colormaps
 
     methods = [next((part for part in name.split("-") if part in style.PALETTE), "") for name in nets]
@@ -192,21 +199,7 @@ def line_looks(nets: Sequence[str]) -> tuple[list[str], list[dict[str, Any]]]:
     before = [colors[:i].count(color) for i, color in enumerate(colors)]
     lines = ("-", (0, (4, 1.5)), (0, (1.2, 1)), (0, (5, 1.2, 1.2, 1.2)))
     looks = [{"color": c, "linestyle": lines[k % len(lines)]} for c, k in zip(colors, before, strict=True)]
-    told = all(methods) and len(set(methods)) == len(nets)
-    return [style.label(method) for method in methods] if told else _differences(nets), looks
-
-
-def _differences(names: Sequence[str]) -> list[str]:
-    """The parts of run names in which they differ, without the digest at the end where the rest tells them apart."""
-    parts = [name.split("-") for name in names]
-    if len({len(p) for p in parts}) > 1 or len(set(names)) == 1:
-        return list(names)
-    places = [i for i, column in enumerate(zip(*parts, strict=True)) if len(set(column)) > 1]
-    for chosen in (places[:-1], places):
-        short = ["-".join(p[i] for i in chosen) for p in parts]
-        if len(set(short)) == len(set(names)):
-            return short
-    return list(names)
+    return short_names(nets), looks
 
 
 # --------------------------------------------------------------------------------------------------------- computing
@@ -233,7 +226,8 @@ def landscape(
     that holds what is done; the same call goes on from it after it was killed. Coarse before fine.
 
     A point costs one evaluation of the images, two where statistics are recomputed. UsageError for options out of
-    range and for nets that do not fit the data or one another.
+    range, for nets that do not fit the data or one another, and where a span is so wide that no loss at the border is
+    finite.
     """
     nets = list(nets)
     a, b = _axes(choose(WAYS, way, "way of a landscape"), len(nets), points, span)
@@ -248,7 +242,18 @@ def landscape(
     arrays = {key: np.full(shape, np.nan) for key in ("loss", "accuracy")}
     with Kept(keep, owner, arrays, shape) as kept:
         _fill(kept, slices, data, a, b, batch_norm)
-    return Landscape(name, way, tuple(n for n, _ in nets), a, b, **kept.arrays, batch_norm=batch_norm, images=len(data))
+    names = tuple(n for n, _ in nets)
+    found = Landscape(name, way, names, a, b, **kept.arrays, batch_norm=batch_norm, images=len(data))
+    _check_border(found, span)
+    return found
+
+
+def _check_border(found: Landscape, span: float) -> None:
+    """UsageError where a slice shows nothing but that it goes too far."""
+    for row, loss in zip(found.rows, found.loss[:, found.border], strict=True):
+        if not np.isfinite(loss).any():
+            where = f"all along the border of its {found.way}"
+            raise UsageError(f"the loss of {row} is infinite {where}; take a smaller span than {span:g}")
 
 
 Slice = tuple[Net, Callable[[], AbstractContextManager[Move]]]

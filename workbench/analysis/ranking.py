@@ -97,7 +97,7 @@ class Ranking(Result):
         return self.label[0] if len(clear) and clear.all() else None
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a pair of methods."""
+        """One row a pair of methods; `name` is the setting where the result has no name."""
         import pandas as pd
 
         first, second = np.triu_indices(len(self.label), 1) if len(self.label) > 1 else (np.array([0]), np.array([0]))
@@ -112,7 +112,7 @@ class Ranking(Result):
         )
         return pd.DataFrame(
             {
-                "name": self.name,
+                "name": self.name or self.setting,
                 "method": [self.label[i] for i in first],
                 "against": [self.label[i] for i in second],
                 **{key: getattr(self, key)[first, second] for key in [*columns, "separated"]},
@@ -120,7 +120,8 @@ class Ranking(Result):
         )
 
     def summary(self) -> pd.DataFrame:
-        """One row a method, best first; `more_seeds` is what it would take to separate it from the one above it."""
+        """One row a method, best first; `more_seeds` is what it would take to separate it from the one above it. The
+        last four columns are the whole ranking's."""
         import pandas as pd
 
         above = np.maximum(np.arange(len(self.label)) - 1, 0)
@@ -140,12 +141,16 @@ class Ranking(Result):
                 "more_seeds": needed,
                 "settings_tried": self.tried,
                 "settings_shown": [self.method.count(method) for method in self.method],
+                "seeds": len(self.seeds),
+                "images": self.images,
+                "friedman_p": self.friedman,
+                "critical_difference": self.critical_difference,
             }
         )
 
     @property
     def height(self) -> float:
-        return 0.2 + 0.05 * len(self.label)
+        return 0.27 + 0.046 * len(self.label)
 
     def draw(self, ax: Axes) -> None:
         """Critical-difference diagram: mean ranks, 1 (best) on the right; bars join what is not told apart."""

@@ -1,4 +1,4 @@
-"""What analyses of several nets on the same images share: how the nets are checked, and what they are called."""
+"""What analyses of several nets on the same images share: how the nets are checked, and names that fit."""
 
 from __future__ import annotations
 
@@ -27,29 +27,6 @@ def check_nets(nets: Nets, data: Examples) -> None:
             raise UsageError(f"expected one net a name, got {name} twice; leave one out or give another name")
     for _, net in nets:
         check_fit(net, data)
-
-
-def short_names(names: Sequence[str]) -> list[str]:
-    """Names of runs without what all have in common: `photos-resnet8-cutmix-s0-1f2e3d4c` beside that of Mixup becomes
-    `CutMix`. Of the parts between the dashes that differ as many as tell the names apart, the method first."""
-    parts = [name.split("-") for name in names]
-    if len(names) == 1:
-        return [_only_method(parts[0])]
-    if len({len(p) for p in parts}) > 1:
-        return list(names)
-    differing = [i for i in range(len(parts[0])) if len({p[i] for p in parts}) > 1]
-    differing.sort(key=lambda i: not all(p[i] in style.LABELS for p in parts))
-    for number in range(1, len(differing) + 1):
-        kept = [" ".join(style.label(p[i]) for i in differing[:number]) for p in parts]
-        if len(set(kept)) == len(kept):
-            return kept
-    return list(names)
-
-
-def _only_method(parts: Sequence[str]) -> str:
-    """The method in a single run's name; the whole name where there is none."""
-    known = [style.label(part) for part in parts if part in style.LABELS]
-    return known[0] if len(known) == 1 else "-".join(parts)
 
 
 def fitting(figure: Figure, text: str, width: float, size: float) -> str:

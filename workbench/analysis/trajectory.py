@@ -20,6 +20,7 @@ from workbench.analysis import contours
 from workbench.analysis.base import Result
 from workbench.analysis.chunks import chunk_of
 from workbench.analysis.inputs import Data, Examples, check_fit, device_of, examples, progress, timed
+from workbench.analysis.run_names import run_name
 from workbench.analysis.slices import (
     CHUNK,
     MOST_POINTS,
@@ -118,7 +119,7 @@ class Trajectory(Result):
                 fontsize=style.SMALLEST,
             )  # fmt: skip
         names = [f"{which} direction ({share:.0%})" for which, share in zip(("first", "second"), self.shares)]  # noqa: B905
-        ax.set(xlabel=names[0], ylabel=names[1], title=self.name, aspect="equal")
+        ax.set(xlabel=names[0], ylabel=names[1], title=run_name(self.name), aspect="equal")
 
 
 def trajectory(

@@ -35,17 +35,18 @@ def cam(runs: Sequence[StoredRun], *, venue: str = "cvpr", columns: int = 1, ima
     one_setting(groups, "figure cam")
     found: Any = stored(list(runs), "cam")[0]
     covered = named(groups, found.runs)
-    from workbench.analysis.cam_grid import CAPTION, GAP, TITLE
+    from workbench.analysis.cam_grid import rooms, wide
 
     with style.paper(venue, columns) as width:
         across = min(len(covered), max(1, int(width / _smallest(covered)) - 1))
         bands = math.ceil(len(covered) / across)
         across = math.ceil(len(covered) / bands)
-        side = min(width / ((across + 1) * (1 + GAP) - GAP), LARGEST_PICTURE)
-        fitting = int((TALLEST / bands - TITLE * side) / ((1 + CAPTION) * side))
+        side = min(width / wide(across), LARGEST_PICTURE)
+        caption, title = rooms(side)
+        fitting = int((TALLEST / bands - title * side) / ((1 + caption) * side))
         rows = max(1, min(images or len(found.labels), len(found.labels), fitting))
         parts = [[_part(found, covered[i : i + across], 0, rows)] for i in range(0, len(covered), across)]
-        half = (width - APART) / 2 / ((across + 1) * (1 + GAP) - GAP)
+        half = (width - APART) / 2 / wide(across)
         if bands == 1 and rows > 1 and half >= SMALLEST_PICTURE:
             side, middle = half, -(-rows // 2)
             parts = [[_part(found, covered, 0, middle), _part(found, covered, middle, rows)]]
@@ -76,21 +77,21 @@ def _part(found: Cam, chosen: Sequence[tuple[Group, list[int]]], first: int, las
 
 def _draw(bands: Sequence[Sequence[Cam]], width: float, side: float) -> Figure:
     """The bands under one another, all with pictures of one size; of a band, the parts side by side."""
-    from workbench.analysis.cam_grid import CAPTION, GAP, TITLE, grid
+    from workbench.analysis.cam_grid import grid, rooms, wide
 
-    figure = style.new_figure(width, 1.0, layout="none")
-    wide = [[side * ((1 + len(part.runs)) * (1 + GAP) - GAP) for part in band] for band in bands]
-    tall = [side * (len(band[0].labels) * (1 + CAPTION) + TITLE) for band in bands]
+    figure, (caption, title) = style.new_figure(width, 1.0, layout="none"), rooms(side)
+    across = [[side * wide(len(part.runs)) for part in band] for band in bands]
+    tall = [side * (len(band[0].labels) * (1 + caption) + title) for band in bands]
     height = sum(tall) + NOTE
     figure.set_figheight(height)
-    edge = (width - max(sum(w) + APART * (len(w) - 1) for w in wide)) / 2
+    edge = (width - max(sum(w) + APART * (len(w) - 1) for w in across)) / 2
     top = height
-    for band, widths, room in zip(bands, wide, tall, strict=True):
+    for band, widths, room in zip(bands, across, tall, strict=True):
         left = edge
         for part, w in zip(band, widths, strict=True):
             ax = figure.add_axes((left / width, (top - room) / height, w / width, room / height))
             grid(ax, part)
-            ax.set_ylim(len(band[0].labels) * (1 + CAPTION), -TITLE)
+            ax.set_ylim(len(band[0].labels) * (1 + caption), -title)
             what = ax.get_xlabel()
             ax.set_xlabel("")
             left += w + APART

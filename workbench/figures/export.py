@@ -16,6 +16,7 @@ from workbench.analysis.audit import Audit, audit
 from workbench.analysis.base import Result
 from workbench.config import UsageError, choose
 from workbench.figures import FIGURES, check_formats, lint, measures, render, save, tables
+from workbench.figures.summaries import summary_text
 from workbench.methods import build
 from workbench.runs import Run
 from workbench.runs.folder import make_folder, write_bytes
@@ -99,22 +100,25 @@ def listing() -> str:
 
 
 def report(name: str, runs: Sequence[StoredRun], out: Path | None, options: Mapping[str, Any] | None = None) -> str:
-    """An analysis over runs as text; with `out`, its whole table as CSV and its figures as PDF and PNG as well."""
+    """An analysis over runs as text; with `out`, its whole table and its summary as CSV, and its figures as PDF and PNG
+    as well."""
     choose(ANALYSES, name, "analysis")
     if out is not None:
         make_folder(out)
     found: Any = analyse(runs, name, **(options or {}))
     results: list[Result] = found if isinstance(found, list) else [found]
+    summary = pd.concat([r.summary() for r in results], ignore_index=True)
     if out is not None:
-        write_bytes(out / f"{name}.csv", pd.concat([r.to_frame() for r in results]).to_csv(index=False).encode())
+        for stem, table in ((name, pd.concat([r.to_frame() for r in results])), (f"{name}-summary", summary)):
+            write_bytes(out / f"{stem}.csv", table.to_csv(index=False).encode())
         for i, result in enumerate(results):
             stem = f"{name}-{runs[i].name}" if isinstance(found, list) else name
             save(style.page(result.plot()), out / stem)
             for view, draw in result.figures().items():
                 save(style.page(draw()), out / f"{stem}-{view}")
-    if len(results) == 1 and name == "compare":
+    if name == "compare":
         return tables.text(found)
-    return pd.concat([r.summary() for r in results]).to_string(index=False, float_format=lambda v: f"{v:.4g}")
+    return summary_text(summary, [run.name for run in runs])
 
 
 def audited(method: str, params: Mapping[str, Any], run: Path | None, out: Path | None) -> tuple[Audit, str]:

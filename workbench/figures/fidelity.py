@@ -39,6 +39,11 @@ def fidelity(runs: Sequence[StoredRun], *, venue: str = "cvpr", columns: int = 1
         raise UsageError("figure fidelity needs a run of a method that mixes, got vanilla alone; add one")
     every = [result for _, of_seeds in found for result in of_seeds]
     alike(every, "fidelity", "label_from", "visible_below")
+    if any(len(np.unique(result.alpha)) > 1 for result in every):
+        raise UsageError(
+            "figure fidelity has one panel a method, but the stored results go through several alphas; run "
+            "`workbench analyse fidelity` once over all of these runs, without alphas"
+        )
     with style.paper(venue, columns) as width:
         across = min(len(found), int(width / SMALLEST_PANEL))
         down = math.ceil(len(found) / across)

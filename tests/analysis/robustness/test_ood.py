@@ -66,21 +66,23 @@ def test_scores_are_those_of_the_logits() -> None:
 
 
 def test_the_other_set_is_found_and_fitted() -> None:
-    assert ood(a_net(), load("photos", "test", size=16), images=5).other == "shapes"
-    assert ood(a_net(), load("shapes", "test", size=16), images=5).other == "photos"
-    assert ood(a_net(), load("photos", "test", size=16), images=5, other="digits").unknown.shape == (2, 5)
-    assert ood(a_net(1), load("digits", "test", size=16), images=5, other="shapes").unknown.shape == (2, 5)
+    assert ood(a_net(), load("photos", "test", size=16), images=20).other == "shapes"
+    assert ood(a_net(), load("shapes", "test", size=16), images=20).other == "photos"
+    assert ood(a_net(), load("photos", "test", size=16), images=20, other="digits").unknown.shape == (2, 20)
+    assert ood(a_net(1), load("digits", "test", size=16), images=20, other="shapes").unknown.shape == (2, 20)
 
 
 def test_classes_of_the_other_set_do_not_matter() -> None:
     with torch.random.fork_rng(devices=[]):
         net = Net("resnet8", 2, size=16).eval()
-    data: Any = (torch.rand(6, 3, 16, 16), torch.zeros(6, dtype=torch.int64))
-    assert ood(net, data, images=6, other="photos").unknown.shape == (2, 6)
+    data: Any = (torch.rand(20, 3, 16, 16), torch.zeros(20, dtype=torch.int64))
+    assert ood(net, data, images=20, other="photos").unknown.shape == (2, 20)
 
 
 def test_mistakes_are_told() -> None:
     photos = load("photos", "test", size=16)
+    with pytest.raises(UsageError, match="at least 20 images of each data set, got 1; take more"):
+        ood(a_net(), photos, images=1)
     with pytest.raises(UsageError, match="photos is what the net is tested on"):
         ood(a_net(), photos, other="photos")
     with pytest.raises(UsageError, match="unknown data set 'foto'"):

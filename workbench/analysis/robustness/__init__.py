@@ -25,6 +25,7 @@ from workbench.analysis.robustness import draws
 from workbench.analysis.robustness.corruptions import CORRUPTIONS, check_severity, corrupt
 from workbench.analysis.robustness.measure import clean_hits, hits, paced
 from workbench.analysis.robustness.official import files_of
+from workbench.analysis.run_names import run_name
 from workbench.config import UsageError, choose
 from workbench.models import Net
 
@@ -135,7 +136,7 @@ class Robustness(Result):
             f"clean {self.clean:.2f}", (self.clean, 1), xycoords=("data", "axes fraction"), xytext=(0, 2),
             textcoords="offset points", ha="right" if self.clean > 0.5 else "left", fontsize=style.SMALLEST,
         )  # fmt: skip
-        ax.set_title(self.name, pad=12, fontsize="small")
+        ax.set_title(run_name(self.name), pad=12, fontsize="small")
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from workbench.analysis.inputs import Data, check_fit, device_of, examples
 from workbench.analysis.robustness import draws
 from workbench.analysis.robustness.attacks import fgsm, gradient, pgd
 from workbench.analysis.robustness.measure import check_numbers, check_whole, clean_hits, hits, paced
+from workbench.analysis.run_names import run_name
 from workbench.models import Net
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Adversarial(Result):
             ax.plot(eps, line, marker=marker, color=color, label=self._label(attack), clip_on=False)
         ax.set(xlabel="largest change of a pixel (of 255)", ylabel="accuracy", ylim=(0, 1))
         ax.set_xlim(left=0)
-        ax.set_title(self.name, fontsize="small")
+        ax.set_title(run_name(self.name), fontsize="small")
         ax.legend()
 
 

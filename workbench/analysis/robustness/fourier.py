@@ -18,6 +18,7 @@ from workbench.analysis.chunks import block_of, chunk_of
 from workbench.analysis.inputs import Data, check_fit, device_of, examples
 from workbench.analysis.robustness import draws
 from workbench.analysis.robustness.measure import check_numbers, check_whole, clean_hits, hits, paced
+from workbench.analysis.run_names import run_name
 from workbench.config import UsageError
 from workbench.models import Net
 
@@ -78,7 +79,7 @@ class Fourier(Result):
         scale = ax.inset_axes((1.04, 0, 0.05, 1))
         style.page(ax).colorbar(picture, cax=scale, label="error (line: clean)")
         scale.axhline(self.clean_error, color="white", linewidth=1.2)
-        ax.set_title(self.name, fontsize="small")
+        ax.set_title(run_name(self.name), fontsize="small")
 
 
 def fourier(

@@ -21,6 +21,7 @@ from workbench.analysis.inputs import Data, check_fit, device_of, examples
 from workbench.analysis.robustness import draws
 from workbench.analysis.robustness.measure import check_numbers, check_whole, clean_hits, hits, paced
 from workbench.analysis.robustness.patches import hidden_cells, hide, shuffle
+from workbench.analysis.run_names import run_name
 from workbench.config import UsageError, choose, shown
 from workbench.models import Net
 
@@ -69,7 +70,7 @@ class Occlusion(Result):
         texts = [f"{100 * s:.0f} %" for s in self.shares[order]] + [f"{g}{times}{g}" for g in self.grids[ranks]]
         ax.set_xticks(np.concatenate([left, right]), texts)
         ax.set(ylabel="accuracy", ylim=(0, 1))
-        ax.set_title(self.name, fontsize="small")
+        ax.set_title(run_name(self.name), fontsize="small")
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3)
 
 

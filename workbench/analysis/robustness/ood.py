@@ -17,6 +17,7 @@ from workbench import style
 from workbench.analysis.base import Result
 from workbench.analysis.chunks import chunk_of
 from workbench.analysis.inputs import Data, Examples, check_fit, device_of, examples
+from workbench.analysis.run_names import run_name
 from workbench.config import UsageError
 from workbench.data import ImageSet, load
 from workbench.models import Net
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SCORES = ("msp", "energy")
+FEWEST = 20
+"""Images of each kind from which 95 % of them are fewer than all."""
 LOOKS = {"msp": (style.PALETTE["mixup"], "maximum probability"), "energy": (style.PALETTE["automix"], "energy")}
 
 
@@ -76,16 +79,16 @@ class Ood(Result):
         ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
         ax.set(xticks=ticks, xticklabels=texts, yticks=ticks, yticklabels=texts)
         ax.set(xlabel=f"{self.other} taken for known", ylabel="known images kept")
-        ax.set_title(self.name, fontsize="small")
+        ax.set_title(run_name(self.name), fontsize="small")
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16))
 
 
 def ood(net: Net, data: Data, *, images: int | None = 1000, other: str = "", seed: int = 0, name: str = "") -> Ood:
     """How well the net's logits tell its own test images from those of another data set.
 
-    `images`: how many of each (None: all). `other`: name of a data set, brought to the size and the channels of the
-    data; when left out the embedded photographs, or shapes for a net of photographs. Whether the two sets share
-    classes is not known here: choose one that has none in common.
+    `images`: how many of each (None: all), at least 20. `other`: name of a data set, brought to the size and the
+    channels of the data; when left out the embedded photographs, or shapes for a net of photographs. Whether the two
+    sets share classes is not known here: choose one that has none in common.
     """
     own = data.name if isinstance(data, ImageSet) else ""
     data = examples(data, images, seed)
@@ -97,6 +100,8 @@ def ood(net: Net, data: Data, *, images: int | None = 1000, other: str = "", see
     if height != width:
         raise UsageError(f"other data sets come as squares, these images are {height} x {width}; crop them first")
     strangers = examples(load(other, "test", size=height), images, seed)
+    if (fewest := min(len(data), len(strangers))) < FEWEST:
+        raise UsageError(f"ood needs at least {FEWEST} images of each data set, got {fewest}; take more")
     fitting = Examples(_channels(strangers.images, net.channels), strangers.labels)
     return Ood(name, other, _scores(net, data), _scores(net, fitting))
 
