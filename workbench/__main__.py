@@ -12,6 +12,7 @@ from tyro.extras import subcommand_cli_from_dict
 from workbench.commands.exploring import explore
 from workbench.commands.looking import analyse, audit, data, figures, gallery, methods, mix
 from workbench.commands.measuring import bench
+from workbench.commands.mistakes import in_a_line
 from workbench.commands.published import published
 from workbench.commands.training import resume, runs, site, sweep, tour, train_from
 from workbench.commands.words import registry
@@ -34,12 +35,11 @@ def main(args: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if args is None else args)
     try:
         train = train_from(_default_settings(words) if words[:1] == ["train"] else RunConfig())
-        commands: list[Callable[..., Any]] = [tour, train, resume, runs, sweep, analyse]
-        commands += [figures, published, mix, gallery, data, methods, audit, bench, explore, site]
-        with registry:
-            subcommand_cli_from_dict(
-                {command.__name__: command for command in commands}, prog="workbench", description=ABOUT, args=words
-            )
+        listed: list[Callable[..., Any]] = [tour, train, resume, runs, sweep, analyse]
+        listed += [figures, published, mix, gallery, data, methods, audit, bench, explore, site]
+        commands = {command.__name__: command for command in listed}
+        with registry, in_a_line(commands, words):
+            subcommand_cli_from_dict(commands, prog="workbench", description=ABOUT, args=words)
     except KeyboardInterrupt:
         print("interrupted; `workbench resume RUN` goes on from the last finished epoch", file=sys.stderr)
         sys.exit(130)

@@ -22,7 +22,7 @@ from tests.fake_runs import write_run
 from workbench.config import RunConfig, RunFailed, UsageError
 from workbench.runs import Run, checkpoint, launch, prepare, resume, run, runs, score
 from workbench.runs import finished as sort_out
-from workbench.runs.folder import folder, is_locked, locked, read_arrays, write_bytes, write_json
+from workbench.runs.folder import folder, is_locked, locked, make_folder, read_arrays, write_bytes, write_json
 
 CONFIG = RunConfig(method="mixup", data="digits", model="resnet8", epochs=1, size=8, batch_size=256, device="cpu")
 
@@ -263,3 +263,11 @@ def test_arrays_of_another_kind_are_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="damaged or no archive of plain arrays") as told:
         handle.predictions()
     assert "allow_pickle" not in str(told.value)
+
+
+@pytest.mark.parametrize("below", ["", "deeper/still"])
+def test_a_file_where_a_folder_should_be_is_named(below: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UsageError, match=r"must be a folder, but .*file is a file; name another folder"):
+        make_folder(tmp_path / "file" / below)
+    assert (tmp_path / "file").read_text() == "mine"

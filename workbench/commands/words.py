@@ -34,13 +34,19 @@ def _mapping(words: Sequence[str]) -> dict[str, Any]:
     wrong = next((word for word in words if "=" not in word), None)
     if wrong is not None:
         raise UsageError(f"expected KEY=VALUE, got {wrong!r}")
-    return {key: parse_yaml(value, key) for key, value in (word.split("=", 1) for word in words)}
+    pairs = [word.split("=", 1) for word in words]
+    found = {key: parse_yaml(value, key) for key, value in pairs}
+    if len(found) < len(pairs):
+        raise UsageError(f"one value a setting can be given, got {' '.join(words)}")
+    return found
 
 
 def finished_runs(paths: Sequence[Path]) -> list[Any]:
     """The finished runs in the given folders; those left out are told on standard error."""
     from workbench.runs import finished
 
+    if not paths:
+        raise UsageError("no runs were named; give run folders, or folders of runs, such as out")
     for path in paths:
         if not path.is_dir():
             raise UsageError(f"there is no folder {path}; `workbench runs` lists the runs below ./out")
@@ -48,6 +54,6 @@ def finished_runs(paths: Sequence[Path]) -> list[Any]:
     for line in left_out:
         print(f"left out {line}", file=sys.stderr)
     if not found:
-        places = ", ".join(map(str, paths)) or "nowhere"
+        places = ", ".join(map(str, paths))
         raise UsageError(f"no finished run in {places}; `workbench runs` lists what there is")
     return found

@@ -40,6 +40,10 @@ class Net(nn.Module):
 
     So every perturbation, mix and picture elsewhere is in pixel units, and no caller needs the data's statistics.
     `depths` names the places inside, from "input" over "stage1", ... (or "block1", ... of a ViT).
+
+    A module of one's own, from images (B, channels, H, W) to logits (B, num_classes), takes the place of the name:
+    `Net(module, num_classes=10, mean=[0.5], std=[0.25])`; it is shared, not copied. For one that takes images in
+    [0, 1] as they are, mean=[0], std=[1].
     """
 
     mean: Tensor
@@ -48,7 +52,7 @@ class Net(nn.Module):
 
     def __init__(
         self,
-        name: str,
+        name: str | nn.Module,
         num_classes: int,
         *,
         mean: Sequence[float] = (0.5,),
@@ -59,10 +63,12 @@ class Net(nn.Module):
         **model_args: Any,
     ) -> None:
         super().__init__()
-        self.name, self.num_classes, self.channels, self.size = name, num_classes, channels, size
+        self.name = name if isinstance(name, str) else type(name).__name__
+        self.num_classes, self.channels, self.size = num_classes, channels, size
         self.backbone = create(name, num_classes, channels, size, pretrained, **model_args)
-        self.register_buffer("mean", _statistic("mean", mean, channels))
-        self.register_buffer("std", _statistic("std", std, channels))
+        device = next((p.device for p in self.backbone.parameters()), None)
+        self.register_buffer("mean", _statistic("mean", mean, channels).to(device))
+        self.register_buffer("std", _statistic("std", std, channels).to(device))
         if not (self.std > 0).all():
             raise UsageError(f"std must be above 0, got {tuple(std)}")
         self._places = _places(self.backbone, channels)
@@ -123,11 +129,29 @@ class Net(nn.Module):
 
     def embed(self, x: Tensor) -> Tensor:
         """(B, features) what the last linear layer reads."""
+        if not hasattr(self.backbone, "forward_head"):
+            return self._read_by_the_last(x)
         h = self.backbone.forward_features(self._normalised(x))
         return self.backbone.forward_head(h, pre_logits=True)
 
+    def _read_by_the_last(self, x: Tensor) -> Tensor:
+        """What the last linear layer reads, in a module that has no name for it."""
+        layers = [module for module in self.backbone.modules() if isinstance(module, nn.Linear)]
+        if not layers:
+            raise UsageError(f"{self.name} has no linear layer, so no features before it; take another net")
+        seen: list[Tensor] = []
+        handle = layers[-1].register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+        try:
+            with _eagerly():
+                self(x)
+        finally:
+            handle.remove()
+        return seen[-1].flatten(1)
+
     def logits_and_tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, num_classes) logits and (B, N, C) patch tokens after the last norm, in the order of their grid."""
+        if not hasattr(self.backbone, "forward_head"):
+            raise UsageError(f"{self.name} ends in no patch tokens; take a ViT or DeiT, e.g. vit_tiny_patch16_224")
         h = self.backbone.forward_features(self._normalised(x))
         grid = getattr(getattr(self.backbone, "patch_embed", None), "grid_size", None)
         if h.dim() != 3 or not grid or h.shape[1] != self._prefix + math.prod(grid):

@@ -18,13 +18,21 @@ CIFAR_FORM_UP_TO = 64
 
 
 def create(
-    name: str, num_classes: int, channels: int = 3, size: int = 32, pretrained: bool = False, **model_args: Any
+    name: str | nn.Module,
+    num_classes: int,
+    channels: int = 3,
+    size: int = 32,
+    pretrained: bool = False,
+    **model_args: Any,
 ) -> nn.Module:
-    """A classifier with `num_classes` outputs for images of `channels` x `size` x `size`."""
+    """A classifier with `num_classes` outputs for images of `channels` x `size` x `size`; a module of the caller's own
+    is tried out, and given back as it is."""
     numbers: dict[str, Any] = {"num_classes": num_classes, "channels": channels, "size": size}
     for what, number in numbers.items():
         if not isinstance(number, Integral) or number < 1:
             raise UsageError(f"{what} must be a whole number from 1, got {shown(number)}")
+    if isinstance(name, nn.Module):
+        return _own(name, (channels, size, size), num_classes, pretrained or model_args)
     if name in SMALL:
         if pretrained or model_args:
             raise UsageError(f"{name} is one of the small nets: it has no pretrained weights and no further arguments")
@@ -42,6 +50,19 @@ def create(
     return net
 
 
+def _own(net: nn.Module, shape: tuple[int, int, int], num_classes: int, further: object) -> nn.Module:
+    """A module of the caller's own, which must do what any backbone does; its mode stays."""
+    if further:
+        raise UsageError(f"{type(net).__name__} is a module that is built already: it takes no further arguments")
+    modes = [(module, module.training) for module in net.modules()]
+    try:
+        _try_out(net, type(net).__name__, shape, num_classes)
+    finally:
+        for module, training in modes:
+            module.training = training
+    return net
+
+
 def check_name(name: str) -> None:
     """Raise a UsageError, with the nearest name, unless this is one of the small nets or a model of timm."""
     known = [*timm.list_models(), *SMALL]
@@ -55,13 +76,15 @@ def _try_out(net: nn.Module, name: str, shape: tuple[int, int, int], num_classes
     net.eval()
     try:
         with torch.no_grad():
-            logits = net(torch.zeros(1, *shape))
+            logits = net(torch.zeros(1, *shape, device=next((p.device for p in net.parameters()), None)))
     except Exception as error:  # each architecture fails in its own way
         images = " x ".join(map(str, shape))
         raise UsageError(f"{name} can't take {images} images ({_told(error)}); change size or model") from error
     if not isinstance(logits, torch.Tensor) or logits.shape != (1, num_classes):
         got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise UsageError(f"{name} must give (1, {num_classes}) logits for an image, got {got}; change model_args")
+        raise UsageError(
+            f"{name} must give (1, {num_classes}) logits for an image, got {got}; change num_classes or model_args"
+        )
     net.train()
 
 

@@ -43,7 +43,11 @@ def told(path: Path) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it, where it is missing. RunFailed, in one line, where it can't be."""
+    """Make a folder, and those above it, where it is missing. UsageError where a file is in its place, RunFailed where
+    it can't be made, each in one line."""
+    file = next((place for place in (path, *path.parents) if place.is_file()), None)
+    if file is not None:
+        raise UsageError(f"{path} must be a folder, but {file} is a file; name another folder")
     with told(path):
         path.mkdir(parents=True, exist_ok=True)
 
