@@ -12,7 +12,8 @@ import math
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -30,6 +31,17 @@ class UsageError(ValueError):
 
 class RunFailed(RuntimeError):
     """A run could not go on, through no mistake in its settings. Its text is one line."""
+
+
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Inside, a mistake or a failure says what it is about, where there are several of its kind."""
+    try:
+        yield
+    except (UsageError, RunFailed) as error:
+        if what in str(error):  # it does already
+            raise
+        raise (UsageError if isinstance(error, UsageError) else RunFailed)(f"{what}: {error}") from error
 
 
 def shown(value: object) -> str:

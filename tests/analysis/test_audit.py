@@ -354,6 +354,21 @@ def test_stored_and_repeated(tmp_path: Any) -> None:
         assert audit(mix).to_frame().equals(found.to_frame())
 
 
+def test_the_picture_tells_a_long_reason_to_its_end() -> None:
+    found = audit(swapped)
+    reason = found.failures["label weights equal the shares of the pixels"]
+    assert len(reason) > 74
+    lines = [text.get_text() for text in found.plot().texts]
+    assert reason in " ".join(filter(None, lines)) and max(map(len, lines)) <= 74
+
+
+@pytest.mark.parametrize("mode", ["batch", "pair", "elem"])
+def test_timm_takes_class_ids_only_in_every_mode(mode: str) -> None:
+    from timm.data.mixup import Mixup as TimmMixup
+
+    assert outcome(audit(TimmMixup(1.0, 0.0, num_classes=CLASSES, mode=mode)), "class ids and soft") == "n/a"
+
+
 def test_a_method_is_replayed_by_its_draw() -> None:
     method, (x, y) = Mixup(num_classes=8), (torch.rand(8, 8, 8, 8), torch.arange(8))
     assert torch.equal(method.mix(x, y, None, Draw(3)).x, method.mix(x, y, None, Draw(3)).x)

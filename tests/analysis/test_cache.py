@@ -17,7 +17,8 @@ from tests.data.test_masks import dataset, put_mask, shape
 from tests.fake_runs import FakeRun, write_run, write_runs
 from workbench import analysis
 from workbench.analysis import ACROSS, ANALYSES, analyse, cache, calibration
-from workbench.config import RunConfig, UsageError, dump
+from workbench.analysis.pace import progress
+from workbench.config import RunConfig, RunFailed, UsageError, dump
 from workbench.data.files import KEYS, masks_version
 from workbench.runs import Run
 
@@ -94,47 +95,88 @@ def test_a_moved_run_has_its_new_name(run: FakeRun) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not an archive", None])
-def test_a_damaged_entry_is_made_again(run: FakeRun, damage: bytes | None) -> None:
+def test_a_damaged_entry_is_made_again(run: FakeRun, damage: bytes | None, capsys: pytest.CaptureFixture[str]) -> None:
     first = analyse(run, "calibration")
     path = run.path / "analysis" / stored(run)[0]
     path.write_bytes(path.read_bytes()[:200] if damage is None else damage)
-    with pytest.warns(UserWarning, match="damaged and is made again"):
-        assert same(analyse(run, "calibration"), first)
-    assert same(analyse(run, "calibration"), first)  # without a warning
+    assert same(analyse(run, "calibration"), first)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{path} is damaged and is made again")
+    assert same(analyse(run, "calibration"), first) and not capsys.readouterr().err
 
 
-def test_an_entry_with_code_in_it_is_not_run(run: FakeRun) -> None:
+def test_an_entry_with_code_in_it_is_not_run(run: FakeRun, capsys: pytest.CaptureFixture[str]) -> None:
     first = analyse(run, "calibration")
     path = run.path / "analysis" / stored(run)[0]
     np.savez(path, **{f.name: np.array([object()], object) for f in dataclasses.fields(first)})
-    with pytest.warns(UserWarning, match="damaged"):
-        assert same(analyse(run, "calibration"), first)
+    assert same(analyse(run, "calibration"), first)
+    assert "is damaged" in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_written_still_gives_the_result(run: FakeRun) -> None:
+def test_a_folder_that_cannot_be_written_still_gives_the_result(
+    run: FakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
     (run.path / "analysis").write_text("a file where the folder should be")
-    with pytest.warns(UserWarning, match="not kept for the next time"):
-        found = analyse(run, "calibration")
+    found = analyse(run, "calibration")
+    assert "not kept for the next time" in capsys.readouterr().err
     assert same(found, ANALYSES["calibration"].compute(*run.predictions(), name=run.name))
 
 
 def test_several_runs_give_a_list(tmp_path: Path) -> None:
     runs = write_runs(tmp_path, ("mixup",), (0, 1))
     assert [r.name for r in analyse(runs, "calibration")] == [r.name for r in runs]
+    twice = analyse([runs[1], runs[0], runs[1]], "calibration")
+    assert [r.name for r in twice] == [runs[1].name, runs[0].name, runs[1].name]
+
+
+def test_only_runs_without_a_result_count_in_the_estimate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, bars = write_runs(tmp_path, ("mixup",), (0, 1, 2)), []
+    first = analyse(runs[0], "calibration")
+    monkeypatch.setattr(analysis, "progress", lambda total, *_, **__: bars.append(progress(total, "")) or bars[-1])
+    assert same(analyse(runs, "calibration")[0], first)
+    assert [bar.total for bar in bars] == [3, 2], "three are looked for, two are made"
+
+
+def test_runs_are_taken_by_their_folders(run: FakeRun) -> None:
+    first = analyse(run, "calibration")
+    assert same(analyse(str(run.path), "calibration"), first)
+    assert same(analyse([run.path], "calibration")[0], first)
+    with pytest.raises(UsageError, match="is no run folder"):
+        analyse(str(run.path / "nowhere"), "calibration")
+    with pytest.raises(UsageError, match=r"expected a run, such as Run\('out/runs/...'\), .*got 3"):
+        analyse(3, "calibration")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["calibration", "compare"])
+def test_a_mistake_in_one_of_several_runs_names_it(name: str, tmp_path: Path) -> None:
+    good, bad = write_runs(tmp_path, ("mixup",), (0, 1))
+    logits, labels = bad.predictions()
+    np.savez_compressed(bad.path / "predictions.npz", logits=logits * np.nan, labels=labels)
+    with pytest.raises(UsageError, match=f"run {bad.name}: expected finite logits"):
+        analyse([good, bad], name)
+    with pytest.raises(UsageError, match=r"^expected finite logits"):
+        analyse([bad], "calibration")  # there is no other
+
+
+def test_weights_that_are_broken_name_their_run(trained: list[Run], tmp_path: Path) -> None:
+    shutil.copytree(trained[0].path, tmp_path / "broken")
+    (tmp_path / "broken" / "weights.safetensors").write_bytes(b"none")
+    with pytest.raises((UsageError, RunFailed), match="broken"):
+        analyse([trained[1], tmp_path / "broken"], "embedding", images=4)
 
 
 def test_options_are_held_to_their_types(trained: list[Run], run: FakeRun) -> None:
     for name, options, message in (
-        ("hessian", {"smoothing": "x"}, "hessian: smoothing must be float, got 'x'"),
-        ("hessian", {"top": True}, "hessian: top must be int, got True"),
-        ("robustness", {"severities": 1.5}, "severities must be Sequence"),
-        ("robustness", {"official": 5}, "official must be str"),
-        ("embedding", {"layers": "maybe"}, "layers must be bool"),
+        ("hessian", {"smoothing": "x"}, "hessian: smoothing must be a number, got 'x'"),
+        ("hessian", {"top": True}, "hessian: top must be a whole number, got True"),
+        ("robustness", {"severities": 1.5}, "severities must be a list of whole numbers"),
+        ("robustness", {"official": 5}, "official must be a text"),
+        ("embedding", {"layers": "maybe"}, "layers must be true or false"),
         ("fidelity", {"alphas": "much"}, "alphas must be"),
     ):
         with pytest.raises(UsageError, match=message):
             analyse(trained[:1], name, **options)
-    with pytest.raises(UsageError, match="draws must be int"):
+    with pytest.raises(UsageError, match="draws must be a whole number"):
         analyse([run], "ranking", draws=2.5)
     short = {"images": 8, "kinds": "contrast", "severities": 1}  # one alone stands for a list of one
     assert len(analyse(trained[0], "robustness", **short).to_frame()) >= 1
@@ -200,10 +242,11 @@ def test_mistakes_are_told(run: FakeRun) -> None:
         analyse(run, "calibratoin")
     with pytest.raises(UsageError, match="calibration has no option 'bin'; did you mean 'bins'"):
         analyse(run, "calibration", bin=3)
-    with pytest.raises(UsageError, match="compare has no option 'bins'"):
+    with pytest.raises(UsageError, match="compare has no options, got 'bins'"):
         analyse(run, "compare", bins=3)
-    with pytest.raises(UsageError, match="at least one finished run"):
-        analyse([], "compare")
+    for name in ("compare", "calibration", "landscape"):
+        with pytest.raises(UsageError, match=f"{name} needs at least one finished run, got none"):
+            analyse([], name)
     (run.path / "predictions.npz").unlink()
     with pytest.raises(UsageError, match=r"has no predictions\.npz, which calibration needs"):
         analyse(run, "calibration")

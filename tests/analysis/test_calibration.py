@@ -233,7 +233,9 @@ Z, Y = made(10, 3)
         (Z, Y - 1, {}, "got -1 to"),
         (Z, Y.astype(float), {}, "whole-number labels, got float64 and float64"),
         (Z.astype(complex), Y, {}, "real logits"),
-        (Z, Y, {"bins": 0}, "bins must be a whole number from 1, got 0"),
+        (Z, Y, {"bins": 0}, "bins must be a whole number from 1 to 10000, got 0"),
+        (Z, Y, {"bins": 10**9}, "bins must be a whole number from 1 to 10000, got 1000000000"),
+        ([[1, 2], [1]], [0, 1], {}, r"rows that are equally long, got \[\[1, 2\], \[1\]\]"),
         (Z, Y, {"bins": 2.5}, "got 2.5"),
     ],
 )

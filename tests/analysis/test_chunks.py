@@ -147,7 +147,7 @@ def test_results_are_the_same_with_little_memory(name: str, short_of: str, monke
 
 def test_features_and_scores_are_the_same_with_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     from workbench.analysis.embedding import _read
-    from workbench.analysis.inputs import progress
+    from workbench.analysis.pace import progress
     from workbench.analysis.robustness.ood import _scores
 
     net, data = net_and_data()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import re
+import sys
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from tests.analysis.settings import nets_and_data
 from workbench.analysis import embedding as module
 from workbench.analysis import geometry
 from workbench.analysis.embedding import FEATURES, embedding, lay_out
-from workbench.analysis.inputs import Examples, progress
+from workbench.analysis.inputs import Examples
+from workbench.analysis.pace import progress
 from workbench.config import UsageError
 from workbench.models import Net
 
@@ -326,3 +328,12 @@ def test_the_estimate_comes_first_and_covers_features_and_map(
     assert told, "before the bar"
     assert int(told[1]) >= 72, "three seconds for each of two nets' twelve points, and the features"
     assert bars[0].n == bars[0].total == 2 * len(nets) * len(data)
+
+
+def test_the_first_umap_of_a_process_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    from workbench.analysis.embedding import UMAP_BEGINS, _seconds
+
+    monkeypatch.setitem(sys.modules, "umap", sys)
+    again = _seconds(nets(), data(), "umap")
+    monkeypatch.delitem(sys.modules, "umap")
+    assert _seconds(nets(), data(), "umap") > UMAP_BEGINS > again and _seconds(nets(), data(), "tsne") < UMAP_BEGINS

@@ -372,3 +372,24 @@ def test_table_summary_and_plot_tell_the_same() -> None:
     np.testing.assert_array_equal(marks.get_xdata(), [9, -2])
     assert "largest 9 ± 0.1" in ax.texts[0].get_text()
     assert "trace 4 ± 1" in ax.texts[0].get_text()
+
+
+def test_the_bar_ends_at_its_total_however_many_products_the_eigenvalues_take(
+    net: Net, data: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workbench.analysis import hessian as module
+    from workbench.analysis.pace import Bar
+
+    class Seen(Bar):
+        def update(self, n: float | None = 1) -> bool | None:
+            shown = super().update(n)
+            steps.append((self.n, self.total))
+            return shown
+
+    steps: list[tuple[float, float]] = []
+    monkeypatch.setattr("workbench.analysis.pace.Bar", Seen)
+    monkeypatch.setattr(module, "USUAL", 2)
+    found = hessian(net, data, top=1, trace_probes=2, density_probes=1, steps=3)
+    assert found.products > 2 and len(steps) == found.products + 5
+    assert all(done <= total for done, total in steps) and steps[-1][0] == steps[-1][1]
+    assert all(total - done >= 5 for done, total in steps[: found.products]), "those that come for certain are kept"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from workbench.analysis.inputs import Examples, check_fit, examples, progress, same_numbers
+from workbench.analysis.inputs import Examples, check_fit, examples, same_numbers
 from workbench.config import UsageError
 from workbench.data import load
 from workbench.models import Net
@@ -48,9 +51,12 @@ def test_plain_arrays() -> None:
         ((torch.rand(3, 1, 4, 4), torch.zeros(2).long()), "need as many class ids"),
         ((torch.rand(3, 1, 4, 4), torch.zeros(3)), "need as many class ids"),
         ((torch.zeros(0, 1, 4, 4), torch.zeros(0).long()), "at least one image"),
+        ("digits", r"load\('digits', 'test'\) or alike, or \(images, class ids\), got 'digits'"),
+        (([[1, 2], [1]], [0, 1]), r"images must be an array or a tensor, got \[\[1, 2\], \[1\]\]"),
+        ((torch.zeros(1, 1, 4, 4), ["cat"]), "class ids must be an array or a tensor"),
     ],
 )
-def test_odd_data_is_refused(data: tuple[torch.Tensor, torch.Tensor], message: str) -> None:
+def test_odd_data_is_refused(data: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         examples(data, 2)
 
@@ -66,17 +72,15 @@ def test_what_does_not_fit_the_net_is_refused() -> None:
     vit = Net("vit_tiny_patch16_224", 4, size=32, depth=1, embed_dim=16, num_heads=1)
     with pytest.raises(UsageError, match="can't take images of 8 x 8: it was made for 32 pixels"):
         check_fit(vit, some())
+    with pytest.raises(UsageError, match=r"take a workbench Net, got Linear; wrap a module of your own: Net\(module,"):
+        check_fit(nn.Linear(3, 3), some())
     with torch.no_grad():
         next(net.parameters()).fill_(torch.nan)
     with pytest.raises(UsageError, match="nan or infinite"):
         check_fit(net, some())
 
 
-def test_estimates_and_random_numbers(capsys: pytest.CaptureFixture[str]) -> None:
-    progress(3, "slice", 30.0).close()
-    assert "slice: about 30 s" in capsys.readouterr().err
-    progress(3, "slice", 5.0).close()
-    assert "about" not in capsys.readouterr().err
+def test_random_numbers_are_left_alone() -> None:
     state = torch.random.get_rng_state()
     with same_numbers(3):
         first = torch.rand(2)

@@ -126,6 +126,9 @@ def test_only_common_seeds_count_and_settings_are_counted() -> None:
     assert dict(zip(found.method, found.tried.tolist(), strict=True)) == {"vanilla": 1, "cutmix": 2}
     with pytest.raises(UsageError, match="a seed that every method has"):
         ranking([runs[0], runs[4]])
+    for draws in (0, 10**8):
+        with pytest.raises(UsageError, match=f"draws must be a whole number from 1 to 100000, got {draws}"):
+            ranking(runs, draws=draws)
     with pytest.raises(UsageError, match="seed must be a whole number from 0, got -1"):
         ranking(runs, seed=-1)
     with pytest.raises(UsageError, match="tested on the same images"):

@@ -1,6 +1,6 @@
 """Analyses: one question each, from stored runs or from plain arrays.
 
-    analyse(run, "calibration", bins=10)     # a result, kept in the run's folder for the next time
+    analyse(run, "calibration", bins=10)     # a result, kept in the run's folder for the next time; or its path
     analyse([run, run, ...], "compare")      # one result over several runs
     stored(runs, "hessian")                  # what was found already; never computes, needs no net
     calibration.calibration(logits, labels)  # the same mathematics on anybody's arrays
@@ -20,41 +20,89 @@ To add an analysis, say `sharpness`:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
 from workbench.analysis import compare, ranking
 from workbench.analysis.base import Result, StoredRun
-from workbench.analysis.cache import cached, stored
+from workbench.analysis.cache import kept_result, new_result, stored
 from workbench.analysis.needs import hardware, predictions, settings_beside
 from workbench.analysis.options import complete
+from workbench.analysis.pace import progress
 from workbench.analysis.table import ANALYSES, Analysis
-from workbench.config import UsageError, choose
+from workbench.config import UsageError, choose, naming, shown
 
 __all__ = ["ACROSS", "ANALYSES", "Analysis", "Result", "StoredRun", "analyse", "score", "stored"]
 
+T = TypeVar("T")
+AnyRun: TypeAlias = StoredRun | str | Path
+"""A run, or the path of its folder."""
 
-def analyse(run: StoredRun | Sequence[StoredRun], name: str, **options: Any) -> Any:
-    """The result of an analysis on a run, computed once and then read from its folder.
+
+def analyse(run: AnyRun | Sequence[AnyRun], name: str, **options: Any) -> Any:
+    """The result of an analysis on a run, or on the path of its folder; computed once and then read from there.
 
     With several runs: one result where the analysis compares runs, otherwise a list with one a run. `options` are
     those of the analysis's function; some are taken from the run where they are left out (`Analysis.of_run`).
-    UsageError for an unknown name or option, or a run that lacks what is needed.
+    UsageError for an unknown name or option, no run, or one that lacks what is needed, which is then named.
     """
     entry = choose(ANALYSES, name, "analysis")
-    runs = list(run) if isinstance(run, Sequence) else [run]
+    alone = isinstance(run, str) or not isinstance(run, Sequence)
+    runs = [_opened(one) for one in cast("Sequence[AnyRun]", [run] if alone else run)]
+    if not runs:
+        raise UsageError(f"{name} needs at least one finished run, got none")
     if entry.needs in ACROSS:
-        complete(entry.compute, name, options)
-        beside = settings_beside(runs)
-        return entry.compute([replace(ACROSS[entry.needs](r), beside=beside) for r in runs], **options)
+        asked, beside = complete(entry.compute, name, options), settings_beside(runs)
+        looked = _each(runs, ACROSS[entry.needs], name, named=len(runs) > 1)
+        return entry.compute([replace(one, beside=beside) for one in looked], **asked)
     if entry.joint:
-        return cached(runs, name, entry, complete(entry.compute, name, options))
-    asked = [{key: getattr(r.config, key) for key in entry.of_run} | options for r in runs]
-    chosen = [complete(entry.compute, name, one) for one in asked or [options]]
-    results = [cached([r], name, entry, one) for r, one in zip(runs, chosen, strict=False)]
-    return results if isinstance(run, Sequence) else results[0]
+        asked = complete(entry.compute, name, options)
+        found = kept_result(runs, name, entry, asked)
+        return new_result(runs, name, entry, asked) if found is None else found
+    results = _of_each(runs, name, entry, options)
+    return results[0] if alone else results
+
+
+def _opened(run: AnyRun) -> StoredRun:
+    """A run, from the path of its folder too."""
+    if isinstance(run, str | Path):
+        from workbench.runs import Run
+
+        return Run(run)
+    if not hasattr(run, "path"):
+        raise UsageError(f"expected a run, such as Run('out/runs/...'), or the path of its folder, got {shown(run)}")
+    return run
+
+
+def _each(runs: Sequence[StoredRun], look: Callable[[StoredRun], T], what: str, named: bool) -> list[T]:
+    """What is found of each run, with a bar over them, whose first one tells how long the others will take. `named`: a
+    mistake in one says in which."""
+    found = []
+    with progress(len(runs), what, unit="run") as bar:
+        for run in runs:
+            with naming(f"run {run.name}") if named else nullcontext():
+                found.append(look(run))
+            bar.update()
+    return found
+
+
+def _of_each(runs: Sequence[StoredRun], name: str, entry: Analysis, options: Mapping[str, Any]) -> list[Result]:
+    """A result of each run; those that are stored cost no time, and count for none in the estimate."""
+
+    def asked(run: StoredRun) -> dict[str, Any]:
+        return complete(entry.compute, name, {**{key: getattr(run.config, key) for key in entry.of_run}, **options})
+
+    complete(entry.compute, name, options)  # a mistake here is of no run
+    several = len(runs) > 1
+    found = dict(_each(runs, lambda run: (run.path, kept_result([run], name, entry, asked(run))), name, several))
+    missing = {run.path: run for run in runs if found[run.path] is None}
+    made_now = _each(list(missing.values()), lambda run: new_result([run], name, entry, asked(run)), name, several)
+    found |= dict(zip(missing, made_now, strict=True))
+    return [cast(Result, found[run.path]) for run in runs]
 
 
 def score(run: StoredRun) -> compare.Score:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 import random
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ LOOKS = {
 }
 ROW, STRIP = 0.118, 0.95
 """Inches of a line of the table, and of the pictures below it."""
+CHARACTERS = 74
+"""Of a reason on a line of the table."""
 TITLES = ("image", "partner", "mix")
 
 
@@ -87,7 +90,7 @@ class Audit(Result):
     def height(self) -> float:
         from matplotlib import pyplot as plt
 
-        inches = ROW * (len(self.says) + len(self.failures) + 2) + (STRIP if len(self.pictures) else 0)
+        inches = ROW * (len(list(self._lines())) + 2) + (STRIP if len(self.pictures) else 0)
         return inches / plt.rcParams["figure.figsize"][0]
 
     def draw(self, ax: Axes) -> None:
@@ -112,7 +115,8 @@ class Audit(Result):
             mark, color = LOOKS[status]
             yield mark, says, color if status == "fail" else style.INK if status == "pass" else style.MUTED, 0.0
             if status == "fail":
-                yield "", reason if len(reason) <= 74 else f"{reason[:71]}...", style.MUTED, 0.03
+                for line in textwrap.wrap(reason, CHARACTERS):
+                    yield "", line, style.MUTED, 0.03
 
     def _pictures(self, ax: Axes, strip: float) -> None:
         for i, (picture, title) in enumerate(zip(self.pictures, (*TITLES, self.caption), strict=True)):

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import shlex
-import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,32 +18,47 @@ from typing import Any, cast
 from workbench.analysis import base
 from workbench.analysis.base import Result, StoredRun
 from workbench.analysis.needs import NEEDS, nets, source
+from workbench.analysis.pace import say
 from workbench.analysis.table import ANALYSES, Analysis
 from workbench.config import RunFailed, UsageError, choose, file_version
 
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
 
 
-def cached(runs: Sequence[StoredRun], name: str, entry: Analysis, options: Mapping[str, Any]) -> Result:
-    """The stored result if it was made from these options and files; otherwise a new one, stored if possible.
+def kept_result(runs: Sequence[StoredRun], name: str, entry: Analysis, options: Mapping[str, Any]) -> Result | None:
+    """The stored result if there is one that was made from these options and files.
 
     A result over several runs lies in the folder of the first.
     """
-    if not runs:
-        raise UsageError(f"{name} needs at least one finished run, got none")
-    label = ", ".join(run.name for run in runs)
     path = _place(runs, name, entry, options)
     found, masks = _read(entry.result, path), _masks(runs[0]) if entry.of_masks else None
     if found is None or (masks is not None and base.made_with(path).get("masks", "") != masks):
-        given = nets(runs) if entry.joint else NEEDS[entry.needs].fetch(runs[0])
-        with _kept_beside(path, options) as complete:
-            found = entry.compute(*given, **complete, name=label)
-        try:
-            about = {"options": _asked(options), "runs": [run.name for run in runs]}
-            base.save(found, path, about | ({} if masks is None else {"masks": masks}))
-        except (OSError, RunFailed) as error:  # a full disk, a folder that may only be read
-            warnings.warn(f"{name} of {label} is not kept for the next time: {error}", stacklevel=3)
-    return found if entry.joint else replace(cast(Any, found), name=label)  # every result of one run has a name
+        return None
+    return _named(found, entry, _label(runs))
+
+
+def new_result(runs: Sequence[StoredRun], name: str, entry: Analysis, options: Mapping[str, Any]) -> Result:
+    """A new result, stored if possible."""
+    label, path = _label(runs), _place(runs, name, entry, options)
+    given = nets(runs) if entry.joint else NEEDS[entry.needs].fetch(runs[0])
+    with _kept_beside(path, options) as complete:
+        found = entry.compute(*given, **complete, name=label)
+    masks = _masks(runs[0]) if entry.of_masks else None
+    about = {"options": _asked(options), "runs": [run.name for run in runs]}
+    try:
+        base.save(found, path, about | ({} if masks is None else {"masks": masks}))
+    except (OSError, RunFailed) as error:  # a full disk, a folder that may only be read
+        say(f"{name} of {label} is not kept for the next time: {error}")
+    return _named(found, entry, label)
+
+
+def _label(runs: Sequence[StoredRun]) -> str:
+    return ", ".join(run.name for run in runs)
+
+
+def _named(found: Result, entry: Analysis, label: str) -> Result:
+    """Every result of one run has the name that the run has now."""
+    return found if entry.joint else replace(cast(Any, found), name=label)
 
 
 def stored(runs: Sequence[StoredRun], name: str) -> list[Result]:
@@ -165,5 +179,5 @@ def _read(kind: type[Result], path: Path) -> Result | None:
     try:
         return base.load(kind, path)
     except UNREADABLE as error:
-        warnings.warn(f"{path.name} is damaged and is made again: {error}", stacklevel=4)
+        say(f"{path} is damaged and is made again ({type(error).__name__})")
         return None

@@ -19,7 +19,7 @@ import numpy as np
 from workbench.analysis.base import Result
 from workbench.analysis.probabilities import class_errors, fit_temperature, scores_of
 from workbench.analysis.run_names import run_name
-from workbench.config import UsageError
+from workbench.config import UsageError, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MOST_PROBABILITIES = 20_000_000
 """Above so many (images times classes) the class-wise error is left out: it would take longer than all else."""
+MOST_BINS = 10_000
+"""Finer bins hold single samples, and say nothing."""
 ENOUGH = 10_000
 """Samples that fit one temperature: more would not change it by a hundredth."""
 
@@ -147,15 +149,15 @@ def calibration(logits: Any, labels: Any, *, bins: int = 15, name: str = "") -> 
     """Calibration of predictions on labelled samples.
 
     `logits` (N, K): LOGITS, finite, any float type, NumPy or torch; not probabilities (see `logits_of`).
-    `labels` (N,): whole numbers from 0 to K - 1. `bins`: of equal width.
+    `labels` (N,): whole numbers from 0 to K - 1. `bins`: of equal width, 1 to 10,000.
 
     The temperature minimises the NLL of a fixed random half (of 10,000 samples at most); the scores before and after
     come from the other half.
     One sample or one class work, without a temperature. UsageError for NaN, empty data, wrong shapes or labels.
     """
     z, y = _checked(logits, labels)
-    if not isinstance(bins, (int, np.integer)) or bins < 1:
-        raise UsageError(f"bins must be a whole number from 1, got {bins!r}")
+    if not isinstance(bins, (int, np.integer)) or not 1 <= bins <= MOST_BINS:
+        raise UsageError(f"bins must be a whole number from 1 to {MOST_BINS}, got {shown(bins)}")
     scores = scores_of(z, y)
     _refuse_odd(scores, z)
     edges = np.linspace(0, 1, bins + 1)
@@ -249,7 +251,10 @@ def _array(values: Any) -> np.ndarray:
     if hasattr(values, "detach"):
         values = values.detach().cpu()
         values = values.float() if values.is_floating_point() and values.element_size() < 4 else values
-    return np.asarray(values)
+    try:
+        return np.asarray(values)
+    except ValueError:  # rows of uneven lengths
+        raise UsageError(f"expected an array, or a list of rows that are equally long, got {shown(values)}") from None
 
 
 def _checked(logits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -23,8 +23,9 @@ from workbench.analysis import faithfulness
 from workbench.analysis.attribution import MAPS, attribute, blank, to_unit
 from workbench.analysis.base import Result
 from workbench.analysis.chunks import chunk_of
-from workbench.analysis.inputs import Data, Examples, device_of, examples, progress, timed
-from workbench.analysis.side_by_side import check_nets
+from workbench.analysis.inputs import Data, Examples, device_of, examples
+from workbench.analysis.pace import progress, timed
+from workbench.analysis.side_by_side import Nets, check_nets
 from workbench.config import UsageError, choose, shown
 from workbench.models import Net
 
@@ -132,7 +133,7 @@ class Cam(Result):
 
 
 def cam(
-    nets: Sequence[tuple[str, Net]],
+    nets: Nets | Net,
     data: Data,
     *,
     images: int = 8,
@@ -141,7 +142,7 @@ def cam(
     seed: int = 0,
     name: str = "",
 ) -> Cam:
-    """Maps of several nets, given as (name, net), on the same images.
+    """Maps of several nets, given as (name, net), or of one, on the same images.
 
     `kind`: a key of `attribution.MAPS`; `target`: whose logit is asked, that of the "label" or of the "prediction".
     `seed` chooses the images, and the order of pixels that a map has equal. UsageError for nets or data that don't fit.
@@ -151,7 +152,7 @@ def cam(
     if images is not None and (not isinstance(images, int) or images < 1):
         raise UsageError(f"images must be a whole number from 1, got {shown(images)}")
     data = examples(data, images, seed)
-    check_nets(nets, data)
+    nets = check_nets(nets, data)
     found = []
     with progress(len(nets) * len(data), entry.title, _seconds(nets, data, kind), unit="map") as bar:
         for _, net in nets:

@@ -299,6 +299,8 @@ def soft_labels(subject: Subject) -> str:
         soft = subject(x.clone(), one_hot(y, subject.classes).float())
     except Exception as error:  # a stranger's way to say no
         raise NotApplicable(f"takes class ids only ({type(error).__name__})") from None
+    if len(soft.labels) != len(soft.images):  # read as so many ids, they can be trained with no more than an error
+        raise NotApplicable(f"takes class ids only (soft labels gave {len(soft.labels)} rows)")
     if distance(ids.images, soft.images) > CLOSE:
         raise Broken("the images differ")
     if ids.labels.shape != soft.labels.shape:

@@ -28,7 +28,8 @@ from torch.utils.flop_counter import flop_registry
 from workbench import style
 from workbench.analysis.base import Result
 from workbench.analysis.chunks import enough_memory
-from workbench.analysis.inputs import Data, check_fit, device_of, examples, progress, same_numbers, timed
+from workbench.analysis.inputs import Data, check_fit, device_of, examples, same_numbers
+from workbench.analysis.pace import progress, timed
 from workbench.analysis.run_names import run_name
 from workbench.config import UsageError, choose, shown
 from workbench.draw import Draw

@@ -15,8 +15,9 @@ R nets, N images, L places (a net's features, or one of its depths).
 from __future__ import annotations
 
 import importlib.util
+import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,15 +31,15 @@ from torch import Tensor
 from workbench.analysis import geometry
 from workbench.analysis.base import Result
 from workbench.analysis.chunks import chunk_of
-from workbench.analysis.inputs import Data, Examples, device_of, examples, progress, timed
-from workbench.analysis.side_by_side import check_nets
+from workbench.analysis.inputs import Data, Examples, device_of, examples
+from workbench.analysis.pace import Bar, progress, timed
+from workbench.analysis.side_by_side import Nets, check_nets
 from workbench.config import UsageError, choose, shown
 from workbench.models import Net
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from tqdm import tqdm
 
 CELLS = 4
 """Cells along a side to which the maps inside a net are averaged for CKA: coarse places stay, memory is small."""
@@ -48,8 +49,10 @@ FEATURES = "features"
 """Name of the place before the last linear layer."""
 VIEWS = {"map": "the shared map, a panel a net", "cka": "the matrix of CKA"}
 METHODS = {"tsne": "t-SNE", "umap": "UMAP"}
-SECONDS_PER_POINT = 0.006
-"""Of a t-SNE on one core, for the estimate."""
+SECONDS_PER_POINT = {"tsne": 0.006, "umap": 0.004}
+"""Of a map on one core, for the estimate."""
+UMAP_BEGINS = 30.0
+"""Seconds that UMAP takes to be imported and compiled, once a process."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ class Embedding(Result):
 
 
 def embedding(
-    nets: Sequence[tuple[str, Net]],
+    nets: Nets | Net,
     data: Data,
     *,
     images: int = 500,
@@ -166,7 +169,7 @@ def embedding(
     view: str = "map",
     name: str = "",
 ) -> Embedding:
-    """The features of several nets, given as (name, net), on the same images.
+    """The features of several nets, given as (name, net), or of one, on the same images.
 
     `layers`: CKA of every named depth too. `method`: of the map, "tsne" or "umap" (`pip install workbench[umap]`).
     `perplexity`: of the t-SNE, about the neighbours that count; of UMAP, their number. `view`: what `plot` draws, "map"
@@ -181,9 +184,9 @@ def embedding(
     data = examples(data, images, seed)
     if len(data) < FEWEST:
         raise UsageError(f"embedding needs at least {FEWEST} images to compare features, got {len(data)}; take more")
-    check_nets(nets, data)
+    nets = check_nets(nets, data)
     labels, points = data.labels.numpy(), len(nets) * len(data)
-    with progress(2 * points, "embedding", _seconds(nets, data), unit="image") as bar:
+    with progress(2 * points, "embedding", _seconds(nets, data, method), unit="image") as bar:
         read = _read(nets, data, layers, bar)
         clouds = [found[FEATURES] for found in read]
         bar.set_description(f"embedding: {title}")
@@ -244,16 +247,17 @@ def _umap(points: np.ndarray, start: np.ndarray, perplexity: float, seed: int) -
         torch.set_num_threads(threads)
 
 
-def _seconds(nets: Sequence[tuple[str, Net]], data: Examples) -> float:
-    """About how long features and t-SNE will take, from a pass of a few images."""
+def _seconds(nets: Nets, data: Examples, method: str) -> float:
+    """About how long features and map will take, from a pass of a few images."""
     passes = 0.0
     for _, net in nets:
         images = data.batch(0, 8, device_of(net))[0]
         passes += timed(partial(_places, net, images, False)) / len(images)
-    return len(data) * (passes + SECONDS_PER_POINT * len(nets))
+    begins = UMAP_BEGINS if method == "umap" and "umap" not in sys.modules else 0.0
+    return begins + len(data) * (passes + SECONDS_PER_POINT[method] * len(nets))
 
 
-def _read(nets: Sequence[tuple[str, Net]], data: Examples, layers: bool, bar: tqdm) -> list[dict[str, np.ndarray]]:
+def _read(nets: Nets, data: Examples, layers: bool, bar: Bar) -> list[dict[str, np.ndarray]]:
     """Place -> (N, D) float32 features, for each net; the penultimate features come last."""
     found = []
     for _, net in nets:

@@ -27,7 +27,8 @@ import numpy as np
 from workbench import style
 from workbench.analysis.base import Result
 from workbench.analysis.chunks import block_of
-from workbench.analysis.inputs import Data, Examples, check_fit, device_of, examples, progress
+from workbench.analysis.inputs import Data, Examples, check_fit, device_of, examples
+from workbench.analysis.pace import progress
 from workbench.analysis.run_names import run_name
 from workbench.analysis.visibility import seen
 from workbench.config import UsageError, check_fields, shown

@@ -13,6 +13,7 @@ arXiv:1703.04933): compare nets of one architecture, trained with one weight dec
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,8 +22,9 @@ import torch
 from workbench import style
 from workbench.analysis.base import Result
 from workbench.analysis.curvature import Curvature, PyHessian, differentiable
-from workbench.analysis.inputs import Data, check_fit, device_of, examples, progress
+from workbench.analysis.inputs import Data, check_fit, device_of, examples
 from workbench.analysis.lanczos import quadrature, smoothed
+from workbench.analysis.pace import Bar, progress
 from workbench.analysis.run_names import run_name
 from workbench.config import UsageError, shown
 from workbench.draw import Draw, send
@@ -31,7 +33,6 @@ from workbench.models import Net
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from tqdm import tqdm
 
 USUAL = 15
 """Products that one eigenvalue usually takes, for the estimate of time."""
@@ -191,10 +192,12 @@ def hessian(
         raise UsageError(f"smoothing must be above 0 and at most 1, got {shown(smoothing)}")
     with differentiable(net):
         curvature = Curvature(net, data)
-        total = USUAL * top + trace_probes + density_probes * steps
+        known = trace_probes + density_probes * min(steps, len(curvature))
+        total = USUAL * top + known
         with progress(total, "hessian", curvature.seconds * total, unit="product") as bar:
-            library = PyHessian(curvature, seed, bar.update)
+            library = PyHessian(curvature, seed, partial(_one_more, bar, known))
             eigenvalues, residuals = library.eigenvalues(top)
+            bar.total, library.tick = bar.n + known, bar.update
             samples = library.trace_samples(trace_probes)
             nodes, weights = _density(curvature, seed, density_probes, steps, bar)
     return Hessian(
@@ -211,6 +214,12 @@ def hessian(
     )
 
 
+def _one_more(bar: Bar, known: int) -> None:
+    """A product of an eigenvalue, which may take more of them than usual: those that are `known` come after it."""
+    bar.total = max(bar.total, bar.n + 1 + known)
+    bar.update()
+
+
 def _check(net: Net, **numbers: int) -> None:
     for what, number in numbers.items():
         if not isinstance(number, int) or number < (what == "steps"):
@@ -224,7 +233,7 @@ def _check(net: Net, **numbers: int) -> None:
         raise UsageError(f"{net.name} has {size} weights and as many eigenvalues, got top={numbers['top']}")
 
 
-def _density(curvature: Curvature, seed: int, probes: int, steps: int, bar: tqdm) -> tuple[np.ndarray, np.ndarray]:
+def _density(curvature: Curvature, seed: int, probes: int, steps: int, bar: Bar) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and weights (probes, steps) of random vectors of plus and minus one."""
     rng = Draw(seed, stream="hessian").rng
     weight = curvature.weights[0]

@@ -5,25 +5,19 @@ N images, C channels, H W pixels.
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
-from torch import Tensor
-from tqdm.auto import tqdm
+from torch import Tensor, nn
 
 from workbench.config import UsageError, shown
 from workbench.data import ImageSet
 from workbench.data.imageset import check_images
 from workbench.draw import Draw
 from workbench.models import Net
-
-ESTIMATE_FROM = 10.0
-"""Seconds above which an analysis says beforehand how long it will take."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,20 +59,38 @@ def examples(data: Data, number: int | None = None, seed: int = 0) -> Examples:
         return data if len(rows) == len(data) else _chosen(data, rows)
     if isinstance(data, ImageSet):
         return _of_set(data, number, seed)
-    images, labels = data
-    images, labels = torch.as_tensor(images), torch.as_tensor(labels)
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise UsageError(f"data must be load('digits', 'test') or alike, or (images, class ids), got {shown(data)}")
+    images, labels = _tensor(data[0], "images"), _tensor(data[1], "class ids")
     if images.dtype == torch.uint8:
         check_images(images, "data")
     elif images.dim() != 4 or not images.is_floating_point():
         raise UsageError(f"images must be (N, C, H, W), uint8 or from 0 to 1, got {tuple(images.shape)} {images.dtype}")
-    elif images.numel() and not (float(images.min()) >= 0 and float(images.max()) <= 1):
+    else:
+        check_floating(images)
+    if labels.shape != images.shape[:1] or labels.is_floating_point():
+        raise UsageError(f"{len(images)} images need as many class ids, got {tuple(labels.shape)} {labels.dtype}")
+    return examples(Examples(images.cpu(), labels.long().cpu()), number, seed)
+
+
+def _tensor(values: object, what: str) -> Tensor:
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError):  # lists of uneven lengths, texts, anything
+        raise UsageError(f"{what} must be an array or a tensor, got {shown(values)}") from None
+
+
+def check_floating(images: Tensor) -> None:
+    """Refuse anything but floating point images (B, C, H, W) from 0 to 1."""
+    if images.dim() != 4 or not images.is_floating_point():
+        raise UsageError(
+            f"images must be floating point (B, C, H, W) from 0 to 1, got {tuple(images.shape)} {images.dtype}"
+        )
+    if images.numel() and not (float(images.min()) >= 0 and float(images.max()) <= 1):
         low, high = float(images.min()), float(images.max())
         raise UsageError(
             f"floating point images must be from 0 to 1, got {low:g} to {high:g}; nets normalise themselves"
         )
-    if labels.shape != images.shape[:1] or labels.is_floating_point():
-        raise UsageError(f"{len(images)} images need as many class ids, got {tuple(labels.shape)} {labels.dtype}")
-    return examples(Examples(images.cpu(), labels.long().cpu()), number, seed)
 
 
 def _rows(total: int, number: int | None, seed: int) -> Tensor:
@@ -106,8 +118,13 @@ def device_of(net: Net) -> torch.device:
     return net.mean.device
 
 
-def check_fit(net: Net, data: Examples) -> None:
-    """Refuse data that the net can't take: no images, other channels, labels beyond its classes, nan logits."""
+def check_fit(net: nn.Module, data: Examples) -> None:
+    """Refuse what is no `Net`, and data that it can't take: no images, other channels, labels beyond its classes, nan
+    logits."""
+    if not isinstance(net, Net):
+        kind = type(net).__name__
+        advice = "wrap a module of your own: Net(module, num_classes, size=32, mean=[0], std=[1])"
+        raise UsageError(f"analyses take a workbench Net, got {kind}; {advice}")
     if not len(data):
         raise UsageError("an analysis needs at least one image, got none")
     if data.images.shape[1] != net.channels:
@@ -125,21 +142,6 @@ def check_fit(net: Net, data: Examples) -> None:
             raise UsageError(f"{net.name} can't take images of {form}: it was made for {net.size} pixels") from error
     if not logits.isfinite().all():
         raise UsageError(f"{net.name} gives logits that are nan or infinite; its weights are broken")
-
-
-def progress(total: int, what: str, seconds: float | None = None, unit: str = "pass") -> tqdm:
-    """A progress bar; before work that is estimated to take more than ten seconds, a line that says how long."""
-    if seconds is not None and seconds > ESTIMATE_FROM:
-        told = f"{what}: about {seconds:.0f} s" if seconds < 120 else f"{what}: about {seconds / 60:.0f} min"
-        tqdm.write(told, file=sys.stderr)
-    return tqdm(total=total, desc=what, unit=unit, leave=False, disable=None if seconds is None else seconds < 1)
-
-
-def timed(fn: Callable[[], object]) -> float:
-    """Seconds of one call, for an estimate."""
-    start = time.perf_counter()
-    fn()
-    return time.perf_counter() - start
 
 
 @contextmanager

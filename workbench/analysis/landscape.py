@@ -29,9 +29,11 @@ from workbench import style
 from workbench.analysis import contours
 from workbench.analysis.base import Result
 from workbench.analysis.chunks import Chunk, chunk_of
-from workbench.analysis.inputs import Data, Examples, check_fit, examples, progress
+from workbench.analysis.inputs import Data, Examples, examples
 from workbench.analysis.kept import Kept, owner_of
+from workbench.analysis.pace import progress
 from workbench.analysis.run_names import run_name, short_names
+from workbench.analysis.side_by_side import Nets, by_name, check_all_fit
 from workbench.analysis.slices import (
     CHUNK,
     MOST_POINTS,
@@ -53,8 +55,6 @@ if TYPE_CHECKING:
 
 STEEP = 20
 """Highest loss over lowest from which the axis is logarithmic."""
-
-Nets = Sequence[tuple[str, Net]]
 
 
 # R lines, P points along a, Q points along b (1 where there is no b)
@@ -206,7 +206,7 @@ def line_looks(nets: Sequence[str]) -> tuple[list[str], list[dict[str, Any]]]:
 
 
 def landscape(
-    nets: Nets,
+    nets: Nets | Net,
     data: Data,
     *,
     way: str = "line",
@@ -220,21 +220,20 @@ def landscape(
 ) -> Landscape:
     """Loss of `images` test images (the same for a seed) along slices through the nets' weights.
 
-    nets: (name, net), any number for "line", two for "interpolation", one for "plane". points: on a line, or on each
-    side of a plane; odd, so that one is the net itself, unless for "interpolation". span: how far a line or a plane
-    goes to each side; 1 is as long as the filters are. batch_norm: "running" or "recomputed". keep: path of a file
-    that holds what is done; the same call goes on from it after it was killed. Coarse before fine.
+    nets: (name, net), or one net alone; any number for "line", two for "interpolation", one for "plane". points: on a
+    line, or on each side of a plane; odd, so that one is the net itself, unless for "interpolation". span: how far a
+    line or a plane goes to each side; 1 is as long as the filters are. batch_norm: "running" or "recomputed". keep:
+    path of a file that holds what is done; the same call goes on from it after it was killed. Coarse before fine.
 
     A point costs one evaluation of the images, two where statistics are recomputed. UsageError for options out of
     range, for nets that do not fit the data or one another, and where a span is so wide that no loss at the border is
     finite.
     """
-    nets = list(nets)
+    nets = by_name(nets)
     a, b = _axes(choose(WAYS, way, "way of a landscape"), len(nets), points, span)
     choose(STATISTICS, batch_norm, "batch_norm")
     data = examples(data, images, seed)
-    for _, net in nets:
-        check_fit(net, data)
+    check_all_fit(nets, data)
     slices = [_slice(way, row, seed) for row in ([nets] if way == "interpolation" else [[net] for net in nets])]
     shape = (len(slices), len(a), len(b))
     options = {"way": way, "seed": seed, "points": points, "span": span, "batch_norm": batch_norm}

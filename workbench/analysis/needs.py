@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.analysis.base import StoredRun
-from workbench.config import RunConfig, UsageError, load_config
+from workbench.config import RunConfig, UsageError, load_config, naming
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +60,11 @@ def nets(runs: Sequence[Any]) -> tuple[list[tuple[str, Net]], ImageSet]:
     if len(settings) > 1:
         listed = "; ".join(sorted(f"{data} at {size or 'its own'} px" for data, size in settings))
         raise UsageError(f"runs of one data set and size are needed to look at them together, got {listed}")
-    return [(run.name, _on_device(run.net())) for run in runs], _test_images(runs[0])
+    found = []
+    for run in runs:
+        with naming(f"run {run.name}"):
+            found.append((run.name, _on_device(run.net())))
+    return found, _test_images(runs[0])
 
 
 def _on_device(net: Net) -> Net:

@@ -19,6 +19,7 @@ from scipy import stats
 
 from workbench.analysis.base import Result
 from workbench.analysis.groups import group, one_setting, settings_tried
+from workbench.analysis.pace import paced
 from workbench.config import RunConfig, UsageError, shown
 
 if TYPE_CHECKING:
@@ -26,9 +27,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LEVEL = 0.95
+ENDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+"""Quantiles at which an interval begins and ends."""
 CHUNK = 1 << 24
 """Counts of test images drawn at a time, so that the bootstrap needs little memory."""
 MOST_SEEDS = 1000
+MOST_DRAWS = 100_000
+"""With so many the ends of an interval are off by a hundredth of its length; more would only fill the memory."""
 BOOTSTRAP = 1979
 """Makes the resamples a stream of their own, lest they be in step with what a seed did elsewhere."""
 
@@ -162,12 +167,12 @@ class Ranking(Result):
 def ranking(outcomes: Sequence[Outcome], *, draws: int = 2000, seed: int = 0, name: str = "") -> Ranking:
     """Rank methods of one setting by what their runs got right on the same test images.
 
-    draws: resamples of seeds and images together; with fewer than about five seeds their share of the uncertainty is
-    underestimated, and the paired test is the stricter judge. UsageError for runs of different settings or test
-    images, and where no seed is common to all methods.
+    draws: resamples of seeds and images together, at most 100,000; with fewer than about five seeds their share of the
+    uncertainty is underestimated, and the paired test is the stricter judge. UsageError for runs of different settings
+    or test images, and where no seed is common to all methods.
     """
-    if not isinstance(draws, int) or isinstance(draws, bool) or draws < 1:
-        raise UsageError(f"draws must be a whole number from 1, got {shown(draws)}")
+    if not isinstance(draws, int) or isinstance(draws, bool) or not 1 <= draws <= MOST_DRAWS:
+        raise UsageError(f"draws must be a whole number from 1 to {MOST_DRAWS}, got {shown(draws)}")
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise UsageError(f"seed must be a whole number from 0, got {shown(seed)}")
     groups = group(outcomes)
@@ -180,9 +185,10 @@ def ranking(outcomes: Sequence[Outcome], *, draws: int = 2000, seed: int = 0, na
     order = np.argsort(-accuracy.mean(1), kind="stable")
     groups, right, accuracy = [groups[i] for i in order], right[order], accuracy[order]
     means = bootstrap(right, draws, seed)
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    between = means[:, :, None] - means[:, None]
-    difference_low, difference_high = np.quantile(between, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    low, high = np.quantile(means, ENDS, axis=0)
+    # a row at a time: all pairs of all draws would not fit everywhere
+    between = [np.quantile(means[:, [row]] - means, ENDS, axis=0) for row in range(len(groups))]
+    difference_low, difference_high = np.stack(between, 1)
     here = [o.config for o in outcomes]
     beside = [*here, *{id(c): c for o in outcomes for c in o.beside}.values()]
     mean_rank, friedman, critical = ranks(accuracy)
@@ -225,12 +231,16 @@ def bootstrap(right: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
     methods, seeds, images = right.shape
     rng = np.random.default_rng([seed, BOOTSTRAP])
     flat, found = right.reshape(-1, images).astype(np.float32), []
-    for start in range(0, draws, step := max(1, CHUNK // images)):
+    step = max(1, CHUNK // images)
+
+    def resample(start: int) -> None:
         number = min(step, draws - start)
         counts = rng.multinomial(images, np.full(images, 1 / images), number).astype(np.float32)
         chosen = rng.multinomial(seeds, np.full(seeds, 1 / seeds), number)
         of_runs = (flat @ counts.T).reshape(methods, seeds, number) / images
         found.append(np.einsum("rsb,bs->br", of_runs, chosen) / seeds)
+
+    paced(range(0, draws, step), resample, "bootstrap", unit="part")
     return np.concatenate(found)
 
 

@@ -19,7 +19,8 @@ from workbench import style
 from workbench.analysis import contours
 from workbench.analysis.base import Result
 from workbench.analysis.chunks import chunk_of
-from workbench.analysis.inputs import Data, Examples, check_fit, device_of, examples, progress, timed
+from workbench.analysis.inputs import Data, Examples, check_fit, device_of, examples
+from workbench.analysis.pace import progress, timed
 from workbench.analysis.run_names import run_name
 from workbench.analysis.slices import (
     CHUNK,

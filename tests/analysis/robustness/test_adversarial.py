@@ -176,3 +176,22 @@ def test_mistakes_are_told(options: dict[str, Any], message: str) -> None:
     net, data = confident()
     with pytest.raises(UsageError, match=message):
         adversarial(net, data, **options)
+
+
+@pytest.mark.parametrize(
+    ("attack", "change", "options", "message"),
+    [
+        (fgsm, 255, {"eps": EPS}, "must be from 0 to 1, got"),
+        (pgd, 255, {"eps": EPS}, "must be from 0 to 1, got"),
+        (fgsm, 1, {"eps": -1.0}, "eps must be a list of numbers from 0 to 1"),
+        (pgd, 1, {"eps": -1.0}, "eps must be a list of numbers from 0 to 1"),
+        (pgd, 1, {"eps": EPS, "steps": 0}, "steps must be a whole number from 1"),
+        (pgd, 1, {"eps": EPS, "step_size": -0.1}, "step_size must be"),
+    ],
+)
+def test_values_outside_the_unit_interval_are_refused(
+    attack: Any, change: float, options: dict[str, Any], message: str
+) -> None:
+    x, y = batch(2)
+    with pytest.raises(UsageError, match=message):
+        attack(smooth(), change * x, y, **options)

@@ -100,6 +100,17 @@ def test_mistakes_are_told() -> None:
             corrupt(x, "fog", severity, rng())  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="floating point"):
         corrupt((x * 255).byte(), "fog", 1, rng())
+    with pytest.raises(UsageError, match=r"must be from 0 to 1, got .* to 2\d\d"):
+        corrupt(x * 255, "fog", 1, rng())
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+@pytest.mark.parametrize("form", [(3, 6), (6, 3), (3, 3), (1, 1), (2, 9)])
+def test_images_of_any_size(kind: str, form: tuple[int, int]) -> None:
+    x = torch.rand(2, 3, *form, generator=rng())
+    for severity in SEVERITIES:
+        out = corrupt(x, kind, severity, rng())
+        assert out.shape == x.shape and out.isfinite().all()
 
 
 # ------------------------------------------------------------------------------------------------ one at a time

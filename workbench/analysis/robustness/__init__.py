@@ -21,9 +21,10 @@ from workbench import style
 from workbench.analysis.base import Result
 from workbench.analysis.chunks import block_of, chunk_of
 from workbench.analysis.inputs import Data, Examples, check_fit, device_of, examples
+from workbench.analysis.pace import paced
 from workbench.analysis.robustness import draws
 from workbench.analysis.robustness.corruptions import CORRUPTIONS, check_severity, corrupt
-from workbench.analysis.robustness.measure import clean_hits, hits, paced
+from workbench.analysis.robustness.measure import clean_hits, hits
 from workbench.analysis.robustness.official import files_of
 from workbench.analysis.run_names import run_name
 from workbench.config import UsageError, choose

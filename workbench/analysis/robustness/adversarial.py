@@ -15,9 +15,10 @@ from workbench import style
 from workbench.analysis.base import Result
 from workbench.analysis.chunks import block_of, chunk_of
 from workbench.analysis.inputs import Data, check_fit, device_of, examples
+from workbench.analysis.pace import paced
 from workbench.analysis.robustness import draws
-from workbench.analysis.robustness.attacks import fgsm, gradient, pgd
-from workbench.analysis.robustness.measure import check_numbers, check_whole, clean_hits, hits, paced
+from workbench.analysis.robustness.attacks import MOST_STEPS, fgsm, gradient, pgd
+from workbench.analysis.robustness.measure import check_numbers, check_whole, clean_hits, hits
 from workbench.analysis.run_names import run_name
 from workbench.models import Net
 
@@ -100,7 +101,7 @@ def adversarial(
     data = examples(data, images, seed)
     check_fit(net, data)
     budgets = check_numbers("eps", eps, 0, 1)
-    check_whole("steps", steps, 1, 10_000)
+    check_whole("steps", steps, 1, MOST_STEPS)
     if step_size is not None:
         check_numbers("step_size", [step_size], 0, 1)
     size, chunk = block_of(data, most=128), chunk_of(net, data, most=128, probe=gradient)

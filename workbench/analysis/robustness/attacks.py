@@ -12,7 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from workbench.analysis.inputs import check_floating
+from workbench.analysis.robustness.measure import check_numbers, check_whole
+
 Classifier = Callable[[Tensor], Tensor]
+MOST_STEPS = 10_000
 
 
 def gradient(net: Classifier, x: Tensor, y: Tensor) -> Tensor:
@@ -23,8 +27,14 @@ def gradient(net: Classifier, x: Tensor, y: Tensor) -> Tensor:
         return torch.autograd.grad(loss, x)[0]
 
 
+def _check(x: Tensor, eps: float) -> None:
+    check_floating(x)
+    check_numbers("eps", [eps], 0, 1)
+
+
 def fgsm(net: Classifier, x: Tensor, y: Tensor, eps: float) -> Tensor:
-    """One step of `eps` along the sign of the gradient."""
+    """One step of `eps` along the sign of the gradient. UsageError for values outside [0, 1], of images or eps."""
+    _check(x, eps)
     return (x + eps * gradient(net, x, y).sign()).clamp(0, 1)
 
 
@@ -42,8 +52,11 @@ def pgd(
     into [0, 1].
 
     `step_size`: 2.5 eps / steps if left out. `start`: images to begin with, brought into the ball; the original ones
-    without.
+    without. UsageError for values outside [0, 1], of images, eps or step_size.
     """
+    _check(x, eps)
+    check_whole("steps", steps, 1, MOST_STEPS)
+    check_numbers("step_size", [0.0 if step_size is None else step_size], 0, 1)
     size = 2.5 * eps / steps if step_size is None else step_size
     low, high = (x - eps).clamp(min=0), (x + eps).clamp(max=1)
     found = x if start is None else start.clamp(low, high)

@@ -124,8 +124,8 @@ def swapped(x: Tensor, rng: torch.Generator, reach: float, rounds: float) -> Ten
     pixels, stride = torch.arange(height * width, device=x.device).repeat(batch, 1), 2 * border + 1
     for turn in range(math.ceil(rounds) * stride**2):
         top, left = divmod(turn % stride**2, stride)
-        rows = torch.arange(border + top, height - border, stride, device=x.device)
-        columns = torch.arange(border + left, width - border, stride, device=x.device)
+        rows = torch.arange(height - border, device=x.device)[border + top :: stride]  # none, in a small image
+        columns = torch.arange(width - border, device=x.device)[border + left :: stride]
         here = (rows[:, None] * width + columns).flatten().expand(batch, -1)
         down, right, chance = draws.uniform((3, *here.shape), rng, x).sub_(0.5).unbind()
         happens = chance + 0.5 < rounds - turn // stride**2

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from workbench.analysis.inputs import check_floating
 from workbench.analysis.robustness import blur, digital, jpeg, noise, weather
 from workbench.config import UsageError, choose, shown
 
@@ -147,8 +148,7 @@ def corrupt(x: Tensor, kind: str, severity: int, rng: torch.Generator) -> Tensor
     `kind`: a name of CORRUPTIONS. `severity`: 1 to 5. Each image has draws of its own.
     """
     entry = choose(CORRUPTIONS, kind, "corruption")
-    if x.dim() != 4 or not x.is_floating_point():
-        raise UsageError(f"images must be floating point (B, C, H, W) from 0 to 1, got {tuple(x.shape)} {x.dtype}")
+    check_floating(x)
     return entry.apply(x, rng, *parameters(kind, severity, min(x.shape[2:]))).clamp(0, 1)
 
 

@@ -1,19 +1,17 @@
-"""What all analyses here share: counting right answers, and a loop that says how long it will take."""
+"""What all analyses here share: counting right answers, and checks of numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from workbench.analysis.chunks import Chunk, chunk_of
-from workbench.analysis.inputs import Examples, device_of, progress, timed
+from workbench.analysis.inputs import Examples, device_of
+from workbench.analysis.options import plain
 from workbench.config import UsageError, shown
 from workbench.models import Net
-
-S = TypeVar("S")
 
 
 def hits(net: Net, images: Tensor, labels: Tensor, chunk: Chunk) -> int:
@@ -39,20 +37,9 @@ def clean_hits(net: Net, data: Examples) -> int:
         return sum(chunk.over(len(data), right))
 
 
-def paced(steps: Sequence[S], work: Callable[[S], None], what: str) -> None:
-    """`work` on every step, with a bar; what the first one took says how long the rest will."""
-    if not steps:
-        return
-    seconds = timed(lambda: work(steps[0])) * len(steps)
-    with progress(len(steps), what, seconds) as bar:
-        bar.update()
-        for step in steps[1:]:
-            work(step)
-            bar.update()
-
-
 def check_numbers(what: str, values: object, low: float, high: float) -> tuple[float, ...]:
     """The values as floats. UsageError unless there is at least one and all lie from `low` to `high`."""
+    values = plain(values)
     given = list(values) if isinstance(values, Sequence) and not isinstance(values, str) else []
     fits = [isinstance(v, int | float) and not isinstance(v, bool) and low <= v <= high for v in given]
     if not given or not all(fits):

@@ -1,0 +1,50 @@
+"""Long work is announced once: by an estimate, or as soon as its pace shows it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from workbench.analysis.pace import Bar, paced, progress
+
+
+def running(total: int, for_seconds: float) -> Bar:
+    """A bar that was begun some time ago."""
+    bar = progress(total, "slice")
+    bar.start_t = time.time() - for_seconds
+    return bar
+
+
+def test_an_estimate_is_told_where_it_is_long(capsys: pytest.CaptureFixture[str]) -> None:
+    progress(3, "slice", 30.0).close()
+    assert "slice: about 30 s\n" in capsys.readouterr().err
+    progress(3, "slice", 600.0).close()
+    assert "slice: about 10 min\n" in capsys.readouterr().err
+    progress(3, "slice", 5.0).close()
+    assert "about" not in capsys.readouterr().err
+
+
+def test_what_was_estimated_short_is_told_when_its_pace_shows_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with running(20, for_seconds=9) as bar:
+        bar.update()
+        assert "slice: about 3 min\n" in capsys.readouterr().err
+    with running(20, for_seconds=5) as bar:
+        bar.update()
+        assert "slice: about 95 s\n" in capsys.readouterr().err
+        bar.update()
+        assert "about" not in capsys.readouterr().err, "once is enough"
+
+
+def test_the_end_of_long_work_and_short_work_are_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with running(20, for_seconds=100) as bar:
+        bar.update(19)  # about five seconds are left
+    with running(1000, for_seconds=0.2) as bar:
+        bar.update()  # which warmed up, and says nothing about the others
+    assert "about" not in capsys.readouterr().err
+
+
+def test_every_step_is_done_in_order() -> None:
+    seen: list[int] = []
+    paced(range(5), seen.append, "steps")
+    assert seen == [0, 1, 2, 3, 4]

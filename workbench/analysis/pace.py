@@ -1,0 +1,72 @@
+"""How long it will take: said beforehand where that is more than ten seconds, or as soon as the pace shows it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from tqdm.auto import tqdm
+
+S = TypeVar("S")
+
+ESTIMATE_FROM = 10.0
+"""Seconds above which an analysis says how long it will take."""
+TRUSTED_FROM = 1.0
+"""Seconds from which a pace is believed: the first steps also warm up."""
+
+
+class Bar(tqdm):
+    """A progress bar that shows from the second second on, and tells once, in a line, how long long work will take.
+
+    The line comes before the work where an estimate says so, and else as soon as what is done so far shows it.
+    """
+
+    total: float
+    what = ""
+    told = False
+
+    def tell(self, seconds: float) -> None:
+        """Say how long it will take from here, once, where that is worth a word."""
+        if self.told or seconds <= ESTIMATE_FROM:
+            return
+        self.told = True
+        long = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+        say(f"{self.what}: about {long}")
+
+    def update(self, n: float | None = 1) -> bool | None:
+        """`n` more are done."""
+        shown = super().update(n)
+        passed = 0.0 if self.disable else time.time() - self.start_t  # switched off, a bar counts nothing
+        if self.total and self.n and passed > TRUSTED_FROM:
+            self.tell(passed * (self.total - self.n) / self.n)
+        return shown
+
+
+def progress(total: int, what: str, seconds: float | None = None, unit: str = "pass") -> Bar:
+    """A progress bar for work that is estimated to take so long, if that is known; of one step there is none."""
+    bar = Bar(total=total, desc=what, unit=unit, leave=False, delay=1, disable=total < 2)
+    bar.what = what
+    bar.tell(seconds or 0.0)
+    return bar
+
+
+def paced(steps: Sequence[S], work: Callable[[S], object], what: str, unit: str = "pass") -> None:
+    """`work` on every step, with a bar."""
+    with progress(len(steps), what, unit=unit) as bar:
+        for step in steps:
+            work(step)
+            bar.update()
+
+
+def say(line: str) -> None:
+    """A line on standard error that leaves progress bars whole."""
+    tqdm.write(line, file=sys.stderr)
+
+
+def timed(fn: Callable[[], object]) -> float:
+    """Seconds of one call, for an estimate."""
+    start = time.perf_counter()
+    fn()
+    return time.perf_counter() - start
