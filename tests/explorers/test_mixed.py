@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from workbench.config import UsageError
-from workbench.explorers.mixed import MOST, Chosen, Mixers, State, distribution, mix, names, sample
+from workbench.explorers.mixed import DRAWS, MOST, Chosen, Mixers, State, distribution, mix, names, sample
 from workbench.explorers.mixed_view import histogram_svg, render
 from workbench.explorers.pictures import Source, photographs
 from workbench.figures import save
 from workbench.figures.lambdas import realised
 from workbench.figures.lint import faults
 from workbench.methods import METHODS, build
+from workbench.style import look
 
 FREE = [key for key, cls in METHODS.items() if not cls.needs_net or cls.family == "feature"]
 
@@ -155,6 +156,20 @@ def test_the_paper_view_has_the_venues_width_and_no_faults(methods, venue, colum
 
     assert figure.get_figwidth() == width
     assert faults(figure) == []
+
+
+@pytest.mark.parametrize("key", FREE)
+def test_every_curve_has_one_dot_in_the_methods_marker_at_what_is_shown(key):
+    """A marker may be a tuple of numbers, which matplotlib takes for values where it does not stand by name."""
+    state = State((Chosen("mixup"), Chosen(key)), lam=0.4, size=64)
+    figure = render(state, photographs())
+    shown = mix(state, photographs())[1]
+
+    for ax, now in zip(figure.axes[-2:], (shown.label[0], shown.visible), strict=True):
+        *_, curve, dot = lines = ax.get_lines()
+        assert len(lines) == 4 and all(0 <= v <= 1 for line in lines for v in np.ravel(line.get_xydata()))
+        assert (dot.get_marker(), dot.get_linestyle()) == (look(key).marker, "None")
+        assert dot.get_xdata() == pytest.approx([now]) and len(curve.get_xdata()) == DRAWS
 
 
 def test_long_names_are_cut():

@@ -183,7 +183,7 @@ def test_a_method_without_its_net_says_so_and_leaves_the_others(explorer):
     explorer.cards[0].method.value = "puzzlemix"
 
     assert "looks into a net: give a finished run" in explorer.cards[0].numbers.value
-    assert not explorer.cards[1].failed
+    assert not explorer.cards[1].why
     assert explorer.png().startswith(b"\x89PNG")
     explorer.cards[1].method.value = "automix"
     with pytest.raises(UsageError, match="none of the methods can be shown"):
@@ -304,7 +304,7 @@ def test_files_are_given_by_path_too(tmp_path):
 def test_a_learned_method_is_shown_with_its_run_and_others_look_into_its_net(stored):
     explorer = MixedSamples(("automix", "puzzlemix"), runs=stored)
 
-    assert [card.failed for card in explorer.cards] == [False, False], [c.numbers.value for c in explorer.cards]
+    assert [bool(card.why) for card in explorer.cards] == [False, False], [c.numbers.value for c in explorer.cards]
     assert "at 16 px, the net" in explorer.cards[0].note.value
     assert explorer.cards[0].parameters.children[0].value.count("trained with") == 1
     assert explorer.png().startswith(b"\x89PNG")
@@ -346,6 +346,17 @@ def test_export_writes_a_pdf_of_the_venues_exact_width(explorer, tmp_path):
 
     assert found is not None and float(found[1]) == pytest.approx(5.5 * 72)
     assert "mine.pdf (5.5 in wide)" in explorer.message.value
+
+
+def test_export_says_which_methods_the_figure_lacks_and_why(explorer, tmp_path):
+    explorer.export.file.value = str(tmp_path / "mine")
+    explorer.export.button.click()
+    assert "left out" not in explorer.message.value
+    explorer.add("automix")
+    explorer.export.button.click()
+
+    assert "in wide); left out AutoMix: AutoMix looks into a net" in explorer.message.value
+    assert (tmp_path / "mine.pdf").exists() and explorer.failure is None
 
 
 @pytest.mark.parametrize("name", ["", "  ", "/dev/null/figure"])

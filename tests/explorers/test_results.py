@@ -201,6 +201,12 @@ def test_texts_in_tables_are_escaped() -> None:
     assert page.count("<tr>") <= views.LONGEST + 1 and "10 further rows" in page
 
 
+def test_a_number_that_some_rows_lack_is_not_the_same_in_all() -> None:
+    rows = {"name": ["v", "c", "p"], "low": [float("nan"), -0.1, float("nan")], "seeds": [2, 2, 2]}
+    page = views.html(pd.DataFrame(rows))
+    assert "-0.1" in page and "The same in all rows: seeds 2." in page
+
+
 def test_names_with_quotes_and_signs(tmp_path: Path) -> None:
     run = make(tmp_path, 'it\'s "one" $x$ ünï', "cutmix", seed=1)
     result = json.loads((run.path / "result.json").read_text())

@@ -61,6 +61,8 @@ class Card:
         self.spread: Distribution | None = None
         self._spread_of: object = None
         self._shown: Sample | None = None
+        self.why = "not drawn yet"
+        """Why the method can't be shown at present; empty where it can."""
         head = row(self.method, self.remove, gap="6px")
         self.panel = column(self.numbers, self.note, self.net, self.measure, self.chart, self.parameters, gap="2px")
         self.halves = (
@@ -74,11 +76,6 @@ class Card:
         self.widget.layout.max_width = self.body.layout.max_width = "100%"  # in a narrow notebook the panel goes below
         self._build(params)
 
-    @property
-    def failed(self) -> bool:
-        """Whether the method can't be shown at present."""
-        return self._shown is None
-
     def chosen(self) -> Chosen:
         """What the card's controls say."""
         return Chosen(self.method.value, self.controls.values(), self.net.value or None)
@@ -87,7 +84,7 @@ class Card:
 
     def show(self, sample: Sample) -> None:
         """Fill in mask, mix and numbers."""
-        self._shown = sample
+        self._shown, self.why = sample, ""
         self.mask.value = encode(BLANK) if sample.mask is None else encode(framed(sample.mask), self.side)
         self.mix.value = encode(sample.mixed, self.side)
         size = sample.mixed.shape[0]
@@ -98,7 +95,7 @@ class Card:
 
     def fail(self, error: UsageError) -> None:
         """Say why there is nothing to see."""
-        self._shown = None
+        self._shown, self.why = None, str(error)
         self.mask.value = self.mix.value = encode(BLANK)
         self.numbers.value, self.note.value = line_text(str(error)), ""
         self._draw_chart()

@@ -130,7 +130,8 @@ def _cumulative(ax: Axes, state: State, i: int, values: np.ndarray, now: float) 
     ordered = np.sort(values)
     share = (np.arange(len(ordered)) + 0.5) / len(ordered)
     ax.plot(ordered, share, color=looks.color, linestyle="--" if again else looks.line)
-    ax.plot([now], [np.interp(now, ordered, share)], looks.marker, color=looks.color, markersize=looks.size)
+    dot = {"marker": looks.marker, "linestyle": "none", "markersize": looks.size}  # a marker may be a tuple of numbers
+    ax.plot([now], [np.interp(now, ordered, share)], color=looks.color, **dot)
 
 
 def _grow(figure: Figure, inches: float) -> None:

@@ -11,6 +11,7 @@ import ipywidgets as widgets
 import torch
 from torch import Tensor
 
+from workbench import style
 from workbench.config import UsageError, choose
 from workbench.explorers.base import Explorer, release
 from workbench.explorers.card import GAP, PANEL, Card
@@ -94,7 +95,7 @@ class MixedSamples(Explorer):
 
     def showable(self) -> State:
         """The state without the methods that can't be shown, e.g. for want of a run; UsageError if none is left."""
-        good = tuple(card.chosen() for card in self.cards if not card.failed)
+        good = tuple(card.chosen() for card in self.cards if not card.why)
         if not good:
             raise UsageError("none of the methods can be shown; choose one that needs no net, or give finished runs")
         state = self.state()
@@ -269,10 +270,14 @@ class MixedSamples(Explorer):
             flex_flow="row wrap", grid_gap="20px 16px", align_items="flex-start", overflow="visible"
         )
         self.grid = widgets.HBox(layout=layout)
-        self.export = Export(self, self._figure, "mixed-samples")
+        self.export = Export(self, self._figure, "mixed-samples", left_out=self._left_out)
 
     def _figure(self, venue: str, columns: int) -> Figure:
         return render(self.showable(), self.source, self.mixers, venue=venue, columns=columns)
+
+    def _left_out(self) -> list[str]:
+        """Of the chosen methods those that no figure shows, each with the reason."""
+        return [f"{style.label(card.method.value)}: {card.why}" for card in self.cards if card.why]
 
     def _head(self) -> widgets.Widget:
         """The sources, and beside them what is common to all methods."""

@@ -152,7 +152,8 @@ class Export:
     """A row that writes what is shown as a paper's figure: venue, columns, format, file name, button.
 
     `row` is the widget. figure: makes the figure for a venue and a number of columns. stem: the file's name to begin
-    with, without its ending. tables: what else to write, given the stem; it gives the files.
+    with, without its ending. tables: what else to write, given the stem; it gives the files. left_out: what was chosen
+    and is not in the figure, each with the reason.
     """
 
     def __init__(
@@ -161,10 +162,11 @@ class Export:
         figure: Callable[[str, int], Figure],
         stem: str,
         tables: Callable[[Path], Sequence[Path]] | None = None,
+        left_out: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         from workbench.figures import FORMATS
 
-        self.explorer, self.figure, self.tables = explorer, figure, tables
+        self.explorer, self.figure, self.tables, self.left_out = explorer, figure, tables, left_out
         widths: Mapping[str, str] = {venue: f"{venue} ({page.column:g} in)" for venue, page in style.VENUES.items()}
         self.venue = dropdown("Venue", [(text, venue) for venue, text in widths.items()], "cvpr")
         self.columns = dropdown("Columns", [("1", 1), ("2", 2)], 2)
@@ -191,5 +193,5 @@ class Export:
         except (OSError, RunFailed) as error:
             why = getattr(error, "strerror", None) or error
             raise UsageError(f"{stem} can't be written: {why}; choose another file name") from None
-        width = made.get_figwidth()
-        self.explorer.tell(f"Written: {', '.join(str(p.resolve()) for p in paths)} ({width:g} in wide)")
+        told = [f"Written: {', '.join(str(p.resolve()) for p in paths)} ({made.get_figwidth():g} in wide)"]
+        self.explorer.tell("; left out ".join([*told, *self.left_out()]))

@@ -91,7 +91,7 @@ def damage(run: Run) -> str:
 def html(table: pd.DataFrame) -> str:
     """The table for a page, its texts escaped, the first LONGEST rows; what is the same in all rows stands below."""
     rows = table.head(LONGEST).dropna(axis=1, how="all")
-    same = [c for c in rows.columns[1:] if len(rows) > 1 and rows[c].astype(str).nunique() == 1]
+    same = [c for c in rows.columns[1:] if len(rows) > 1 and len({str(value) for value in rows[c]}) == 1]
     told = ", ".join(f"{c} {_told(rows[c].iloc[0])}" for c in same)
     lines = [f"The same in all rows: {told}."] if same else []
     if len(table) > LONGEST:
