@@ -127,20 +127,21 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_sweep_leaves_no_training_behind(tmp_path: Path) -> None:
-    (tmp_path / "e.yaml").write_text("methods: [vanilla]\nsettings: " + str({**SETTINGS, "epochs": 5000}))
+    (tmp_path / "e.yaml").write_text("methods: [vanilla, mixup]\nsettings: " + str({**SETTINGS, "epochs": 5000}))
     command = [sys.executable, "-m", "workbench", "sweep", str(tmp_path / "e.yaml"), "--out", str(tmp_path / "runs")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not any(is_locked(run.path) for run in runs(tmp_path)):
+    while not any(len(run.history) for run in runs(tmp_path)):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
+    other, run = sorted(runs(tmp_path), key=lambda run: len(run.history))
+    assert (other.state, run.state) == ("waiting", "running")
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    (run,) = runs(tmp_path)
     while is_locked(run.path):
         assert time.monotonic() < deadline, "the worker goes on without its sweep"
         time.sleep(0.05)
-    assert Run(run.path).state == "interrupted"
+    assert Run(run.path).state == "interrupted" and other.state == "not begun"
 
 
 def wait_until(what: str, holds: Callable[[], object]) -> None:
@@ -184,7 +185,7 @@ def test_runs_of_a_sweep_that_died_say_how_they_are_begun(tmp_path: Path) -> Non
     (config,) = Experiment("x", {"mixup": {}}, settings=SETTINGS).configs()
     (handle,) = launch_all([config], tmp_path)
     os.kill(handle.status["pid"], signal.SIGKILL)
-    wait_until("it is noticed", lambda: handle.state == "failed")
+    wait_until("it is noticed", lambda: handle.state == "not begun")
     assert f"`workbench resume {handle.path}` begins it" in handle.status["message"]
     assert handle.resume(progress=False).state == "done"
 
@@ -196,7 +197,7 @@ def test_of_several_runs_each_is_trained_once_and_a_mistake_in_one_is_told_first
     (bad / "config.yaml").write_text("epoch: 3")
     with pytest.raises(UsageError, match="did you mean 'epochs'"):
         train_all([good, bad], progress=False)
-    assert Run(good).state == "waiting"
+    assert Run(good).state == "not begun"
     (handle,) = train_all([good, good / ".." / good.name], progress=False)
     assert handle.state == "done"
 

@@ -18,9 +18,8 @@ from tqdm.auto import tqdm
 from workbench.config import RunConfig, RunFailed, UsageError, from_dict, load_yaml, nearest, shown
 from workbench.runs import Run, prepare, resume
 from workbench.runs.environment import cores
-from workbench.runs.execute import start
+from workbench.runs.execute import claimable, start
 from workbench.runs.folder import NAME
-from workbench.runs.signs import is_awaited
 from workbench.train import check
 
 FOLDER_NAME = "a text that begins with a letter or digit and goes on with these, '.', '_' or '-'; no slash, no '..'"
@@ -112,14 +111,9 @@ def launch_all(configs: Sequence[RunConfig], root: str | Path, jobs: int = 1) ->
     What is done, trains already, or waits in another such process is left to itself. The process writes `sweep.log`.
     """
     handles = [Run(path) for path in _prepared(configs, root, jobs)]
-    idle = [
-        handle
-        for handle in handles
-        if handle.state not in ("done", "running") and not is_awaited(handle.path, handle.status)
-    ]
-    if idle:
-        paths = [str(handle.path) for handle in idle]
-        start(["workbench", "resume", *paths, "--jobs", str(jobs)], idle, Path(root) / "sweep.log")
+    with claimable(handles) as idle:
+        if idle:
+            start(["workbench", "resume", *map(str, idle), "--jobs", str(jobs)], idle, Path(root) / "sweep.log")
     return handles
 
 
@@ -139,7 +133,7 @@ def train_all(paths: Sequence[Path], jobs: int = 1, progress: bool = True, data_
     for handle in waiting:
         check(handle.config)  # a mistake in one is told before hours go into the others
     context = multiprocessing.get_context("spawn")  # a forked child of a process that used threads can hang
-    with ProcessPoolExecutor(jobs, context, _start_worker, (_threads(jobs),)) as pool:
+    with claimable(waiting), ProcessPoolExecutor(jobs, context, _start_worker, (_threads(jobs),)) as pool:
         futures = [pool.submit(_work, run.path, data_root) for run in waiting]
         try:
             _watch(handles, futures, progress)

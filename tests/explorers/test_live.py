@@ -222,14 +222,17 @@ def test_the_only_one_that_runs_needs_no_choice(live: LiveTraining, root: Path, 
 def test_resume_acts_on_the_chosen_runs_only(live: LiveTraining, root: Path, acted: Acted) -> None:
     unfinish(Run(root / "a"))
     unfinish(Run(root / "b"), "failed")
-    make(root, "begun")
-    unfinish(Run(root / "begun"), "waiting")
+    make(root, "new")
+    for file in ("result.json", "history.jsonl"):
+        (root / "new" / file).unlink()
+    make(root, "done")
     live._refresh()
     live.resume.click()
-    assert acted == [] and "2 runs are interrupted or failed" in live.message.value
-    live.choice.value = ("b", "begun")
+    assert acted == [] and "3 runs are interrupted, failed or not begun" in live.message.value
+    live.choice.value = ("b", "done", "new")
+    assert live.stop.disabled, "no process is to begin the new one"
     live.resume.click()
-    assert acted == [f"cutmix {root.name} b"] and "resumed b" in live.message.value
+    assert acted == [f"cutmix {root.name} b", f"mixup {root.name} new"] and "resumed b, new" in live.message.value
 
 
 def test_runs_and_lists_of_runs_are_taken(root: Path) -> None:

@@ -53,7 +53,7 @@ def test_a_run_that_has_not_begun_and_one_that_failed(tmp_path: Path) -> None:
     run = made(tmp_path)
     (run.path / "result.json").unlink()
     (run.path / "history.jsonl").unlink()
-    assert progress(run) == Progress("one", "waiting", 0.0, 4, None, None, None, "")
+    assert progress(run) == Progress("one", "not begun", 0.0, 4, None, None, None, "")
     (run.path / "status.json").write_text(json.dumps({"state": "failed", "message": "loss is nan"}))
     assert (progress(run).state, progress(run).message) == ("failed", "loss is nan")
 
@@ -103,7 +103,7 @@ def test_what_can_not_be_read_is_told_in_a_line(tmp_path: Path, damage: Any, mes
 def test_odd_signs_of_life_are_no_error(tmp_path: Path, text: str) -> None:
     run = made(tmp_path)
     _status(text)(run)
-    assert progress(run).state in ("waiting", "interrupted")
+    assert progress(run).state == "interrupted"
 
 
 def test_odd_signs_of_life_of_a_running_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,8 +125,7 @@ def test_unchanged_runs_are_not_read_again(tmp_path: Path, monkeypatch: pytest.M
     read.clear()
     write_history(one, LINE)
     _, second = watch.look(runs(tmp_path))
-    waiting = [name for name, found in first.items() if found.state == "waiting"]  # a process may begin them
-    assert sorted(read) == sorted({"one", *waiting}) and second["one"].done == 1
+    assert read == ["one"] and second["one"].done == 1
 
 
 def test_a_running_one_is_read_again_even_if_nothing_is_written(

@@ -120,7 +120,7 @@ def test_no_finished_run(tmp_path: Path) -> None:
     make(tmp_path, "half")
     (tmp_path / "half" / "result.json").unlink()
     results = Results(tmp_path)
-    assert f"no finished run below {tmp_path}: {tmp_path}/half: waiting" in results.message.value
+    assert f"no finished run below {tmp_path}: {tmp_path}/half: interrupted" in results.message.value
     results.close()
 
 

@@ -151,8 +151,8 @@ def test_an_old_run_folder_is_read_with_defaults(finished: Run, tmp_path: Path) 
         kept.pop(key)
     (old / "config.yaml").write_text(yaml.safe_dump(kept))
     assert Run(old).config == CONFIG
-    assert Run(old).state == "waiting"
-    with pytest.raises(UsageError, match="no whole result: it is waiting"):
+    assert Run(old).state == "not begun"
+    with pytest.raises(UsageError, match="no whole result: it is not begun"):
         _ = Run(old).result
 
 

@@ -25,8 +25,8 @@ REST = 3.0
 """Pause after a drawing that nobody asked for, in times that the drawing took: the kernel is there for others."""
 STOPPED = ("running", "waiting")
 """States in which a run can be stopped."""
-RESUMED = ("interrupted", "failed")
-"""States from which a run can go on."""
+RESUMED = ("interrupted", "failed", "not begun")
+"""States from which a run can go on, or begin."""
 QUICK_SIDE = 64
 """Pixels of the side of pictures up to which an embedded data set is loaded in no time."""
 
@@ -156,9 +156,9 @@ class LiveTraining(Explorer):
         one: no button acts on runs that nobody pointed at."""
         fitting = [name for name in self._names() if self._seen[name].state in states]
         if not fitting:
-            raise UsageError(f"no {'chosen ' if self.choice.value else ''}run is {' or '.join(states)}")
+            raise UsageError(f"no {'chosen ' if self.choice.value else ''}run is {_either(states)}")
         if len(fitting) > 1 and not self.choice.value:
-            raise UsageError(f"{len(fitting)} runs are {' or '.join(states)}; choose those that are meant")
+            raise UsageError(f"{len(fitting)} runs are {_either(states)}; choose those that are meant")
         return [self._runs[name] for name in fitting]
 
     def _stop(self) -> None:
@@ -176,6 +176,10 @@ class LiveTraining(Explorer):
 
 def _listed(found: Sequence[Run]) -> str:
     return ", ".join(run.name for run in found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+
+
+def _either(states: Sequence[str]) -> str:
+    return f"{', '.join(states[:-1])} or {states[-1]}"
 
 
 def _is_quick(config: RunConfig) -> bool:

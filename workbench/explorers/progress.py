@@ -30,7 +30,7 @@ DASHES = tuple((0, (3 * k, 1.5, 1, 1.5)) for k in range(1, SHOWN))
 """Lines of further runs of a method, which share its colour and its marker."""
 COLUMNS = ("epoch", "train_loss", "test_accuracy", "seconds", "images")
 """What is shown of every epoch in a history."""
-ENDED = frozenset({"done", "failed", "interrupted", "unreadable"})
+ENDED = frozenset({"done", "failed", "interrupted", "not begun", "unreadable"})
 """States that a run does not leave unless a file of its folder is written; a running one may just vanish."""
 Stamp: TypeAlias = tuple[tuple[int, int], ...]
 COLORS = {"running": "#2d6a4f", "done": "#17458f", "failed": "#a3262a", "interrupted": "#8a5a00"}
@@ -43,7 +43,7 @@ class Progress:
 
     name: str
     state: str
-    """waiting, running, done, failed, interrupted, or unreadable."""
+    """waiting, running, done, failed, interrupted, not begun, or unreadable."""
     done: float
     """Epochs that are done, the part of the present one included."""
     epochs: int
@@ -53,7 +53,7 @@ class Progress:
     accuracy: float | None
     """On the test images after the last whole epoch, 0 to 1."""
     message: str
-    """Why it failed."""
+    """Why it failed, or never began."""
 
 
 class Watch:
@@ -120,7 +120,7 @@ def _read(run: Run, name: str) -> Progress:
         speed=None if last is None or not last["seconds"] > 0 else _known(last["images"] / last["seconds"]),
         seconds_left=_known(left),
         accuracy=None if last is None else _known(last["test_accuracy"]),
-        message=str(status.get("message", "")) if state == "failed" else "",
+        message=str(status.get("message", "")) if state in ("failed", "not begun") else "",
     )
 
 

@@ -8,8 +8,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from workbench.runs.folder import (
 )
 from workbench.runs.handle import Run
 from workbench.runs.samples import sample_arrays
-from workbench.runs.signs import LAUNCHED, began, forget, heed, stoppable, write_status
+from workbench.runs.signs import LAUNCHED, claimed, heed, leave_word, stoppable, write_status
 from workbench.runs.weights import keep_net, save_method, save_net
 from workbench.train import Diverged, Training, assemble, check, check_processes, fit
 
@@ -262,18 +262,24 @@ def launch(
     starter = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"] if processes > 1 else []
     words = ["--data-root", str(data_root)] if data_root else []
     handle = Run(path)
-    if handle.state not in ("done", "running"):
-        start([*starter, "workbench", "resume", str(path), *words], [handle], path / "log.txt")
+    with claimable([handle]) as mine:
+        if mine:
+            start([*starter, "workbench", "resume", str(path), *words], mine, path / "log.txt")
     return handle
 
 
-def start(module: Sequence[str], handles: Sequence[Run], log: Path) -> None:
-    """Start `python -m ...`, which trains these runs, as a process that outlives this one and writes to the log."""
+def claimable(handles: Iterable[Run]) -> AbstractContextManager[list[Path]]:
+    """The folders of those runs that are not done, and that no other process trains or has before it; inside, other
+    processes leave them to this one."""
+    return claimed(handle.path for handle in handles if handle.state not in ("done", "running"))
+
+
+def start(module: Sequence[str], paths: Sequence[Path], log: Path) -> None:
+    """Start `python -m ...`, which trains these claimed runs, as a process that outlives this one and writes to the
+    log."""
     command = [sys.executable, "-m", *module, "--no-progress"]
     with told(log), open(log, "ab") as file:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
     LAUNCHED[child.pid] = child
-    for handle in handles:
-        forget(handle.path)
-        message = f"its process ended before it began; `workbench resume {handle.path}` begins it (log: {log})"
-        write_status(handle.path, "starting", pid=child.pid, began=began(child.pid), message=message)
+    for path in paths:
+        leave_word(path, child.pid, log)

@@ -87,7 +87,8 @@ class Run:
 
     @property
     def state(self) -> str:
-        """waiting (to begin), running, done, failed, or interrupted (it can be resumed)."""
+        """waiting (a process has it before it), running, done, or what can be resumed: failed, interrupted, or not
+        begun (no process that lives is to begin it)."""
         while True:
             status = self.status  # before the lock, or a run that begins in between would pass for interrupted
             if is_locked(self.path):
@@ -100,9 +101,13 @@ class Run:
     def _resting(self, status: dict[str, Any]) -> str:
         """The state of a run that is neither done nor trains."""
         last = status.get("state", "waiting")
-        if last == "starting":
-            return "waiting" if is_awaited(self.path, status) else "interrupted" if was_asked(self.path) else "failed"
-        return last if last in ("failed", "waiting") else "interrupted"
+        if last != "waiting":
+            return "failed" if last == "failed" else "interrupted"
+        if is_awaited(self.path, status):
+            return "waiting"
+        history = self.path / "history.jsonl"
+        begun = history.exists() and history.stat().st_size > 0
+        return "interrupted" if begun or was_asked(self.path) else "not begun"
 
     def _is_complete(self) -> bool:
         """Whether everything is there that a finished run leaves; what is missing is made again by resuming."""
@@ -155,7 +160,8 @@ class Run:
         return load_trajectory(self)
 
     def wait(self, timeout: float | None = None, progress: bool = True) -> Run:
-        """Wait until a launched run ends; raises RunFailed if it does not end well."""
+        """Wait until a run ends that trains, or that a process is to train; raises RunFailed if it does not end well,
+        or no process is to begin it."""
         from tqdm.auto import tqdm
 
         end = None if timeout is None else time.monotonic() + timeout
@@ -167,7 +173,9 @@ class Run:
                 time.sleep(0.2)
             bar.update(len(self.history) - bar.n)
         if state != "done":
-            message = self.status.get("message") or f"see {self.path / 'log.txt'}"
+            begin = f"no process is to begin it; `workbench resume {self.path}` does"
+            see = begin if state == "not begun" else f"see {self.path / 'log.txt'}"
+            message = self.status.get("message") or see
             raise RunFailed(f"run {self.name} is {state}: {message}")
         return self
 

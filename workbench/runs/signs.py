@@ -7,13 +7,13 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from workbench.config import UsageError
-from workbench.runs.folder import read_json, write_json
+from workbench.runs.folder import locked, read_json, write_json
 
 STOP = signal.SIGUSR1
 """Ends a training, and not the process around it: a kernel, or a sweep's worker with other runs to train."""
@@ -55,14 +55,58 @@ def _answers(pid: int) -> bool:
     return True
 
 
+# ----------------------------------------------------------------------------------------------------------- waiting
+
+
+def leave_word(path: Path, pid: int, log: Path | None = None) -> None:
+    """Write down that a process has this run before it; `log`: where it writes to."""
+    message = f"its process ended before it began; `workbench resume {path}` begins it"
+    told = f"{message} (log: {log})" if log else message
+    write_status(path, "waiting", pid=pid, began=began(pid), message=told)
+
+
 def is_awaited(path: Path, status: Mapping[str, Any]) -> bool:
     """Whether a process has this run still before it, and nobody asked it to leave that."""
-    if status.get("state") != "starting" or was_asked(path):
+    return _stands(status) and not was_asked(path)
+
+
+def _stands(status: Mapping[str, Any]) -> bool:
+    """Whether this is the word of a process that lives."""
+    if status.get("state") != "waiting" or "host" not in status:
         return False
-    if status.get("host") != os.uname().nodename:
+    if status["host"] != os.uname().nodename:
         return True  # nobody can tell from here
     now = began(status.get("pid"))
     return bool(now) and status.get("began", now) == now
+
+
+@contextmanager
+def claimed(paths: Iterable[Path]) -> Iterator[list[Path]]:
+    """Leave word that this process will see to these runs; gives those that no other trains or has before it. What
+    still waits at the end, and was not handed to another process with `leave_word`, is as it was."""
+    before = {path: status for path in paths if (status := _claim(path)) is not None}
+    try:
+        yield list(before)
+    finally:
+        for path, status in before.items():
+            now = read_json(path / "status.json")
+            if now.get("state") == "waiting" and now.get("pid") == os.getpid():
+                write_json(path / "status.json", status)
+
+
+def _claim(path: Path) -> dict[str, Any] | None:
+    """The status that stood in the place of this process's word; None where the run is another's, or its own already.
+    Under the lock, so that of two that come at the same moment one gets it."""
+    try:
+        with locked(path):
+            status = read_json(path / "status.json")
+            if _stands(status) and (status.get("pid") == os.getpid() or not was_asked(path)):
+                return None
+            forget(path)
+            leave_word(path, os.getpid())
+            return status
+    except UsageError:  # it is being trained
+        return None
 
 
 # ---------------------------------------------------------------------------------------------------------- stopping
@@ -112,6 +156,8 @@ def heed(path: Path) -> None:
 @contextmanager
 def stoppable(path: Path) -> Iterator[None]:
     """Let `ask_to_end` end the training that goes on inside. Only the main thread of a process can be told so."""
+    if not _stands(read_json(path / "status.json")):
+        forget(path)  # it was asked of a process that ended before it came to that
     if threading.current_thread() is not threading.main_thread():
         yield
         return
