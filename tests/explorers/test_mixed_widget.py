@@ -259,12 +259,17 @@ def test_dropped_pictures_become_the_source_and_are_kept(explorer):
     assert explorer.source.names[0] == "red.png"
 
 
-def test_new_files_replace_the_old_ones(explorer):
+def test_files_dropped_one_at_a_time_come_beside_the_earlier_ones(explorer):
     drop(explorer, **{"red.png": png("red")})
+    assert explorer.source.names[:2] == ("red.png", "astronaut") and explorer.state().pair == (0, 1)
+    assert "B is one of the photographs" in explorer.message.value
     drop(explorer, **{"blue.png": png("blue")})
+    assert explorer.source.names == ("blue.png", "red.png") and "photographs" not in explorer.message.value
+    assert (pixels(explorer.image_a) == [0, 0, 255]).all() and (pixels(explorer.image_b) == [255, 0, 0]).all()
 
-    assert explorer.source.names == ("blue.png",)
-    assert explorer.state().pair == (0, 0)
+    drop(explorer, **{"red.png": png("lime")})  # another of a name that is there
+    assert explorer.source.names == ("red.png", "blue.png") and explorer.state().pair == (0, 1)
+    assert (pixels(explorer.image_a) == [0, 255, 0]).all() and (pixels(explorer.image_b) == [0, 0, 255]).all()
 
 
 def test_a_dropped_file_that_is_no_picture_is_told_and_changes_nothing(explorer):
@@ -286,7 +291,7 @@ def test_a_file_refused_just_after_a_good_one_is_told_when_all_is_drawn(explorer
     asyncio.run(drop_both())
 
     assert "notes.png is damaged or no picture" in explorer.message.value
-    assert explorer.source.names == ("red.png",)
+    assert explorer.source.names[0] == "red.png" and "notes.png" not in explorer.source.names
 
 
 def test_files_are_given_by_path_too(tmp_path):

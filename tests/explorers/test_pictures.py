@@ -137,9 +137,17 @@ def test_own_files_are_cut_to_squares_and_bad_ones_left_out_with_a_word():
     wide.paste("blue", (20, 0, 40, 20))
     source = own_files({"wide.png": file(wide), "notes.txt": b"hello"})
 
-    assert source.names == ("wide.png",)
+    assert source.names == ("wide.png", *photographs().names)
     assert source.batch((0,), 10)[0, :, 5, 5].tolist() == [0, 0, 1]
     assert any("notes.txt is damaged or no picture" in note for note in source.notes)
+
+
+def test_a_single_picture_of_ones_own_has_the_photographs_to_be_mixed_with():
+    source, others = own_files({"red.png": file(Image.new("RGB", (40, 40), "red"))}), photographs()
+
+    assert source.batch((0,), 32)[0].mean((1, 2)).tolist() == [1, 0, 0]
+    assert torch.equal(source.batch((1, 10), 32), others.batch((0, 9), 32))
+    assert "B is one of the photographs" in source.notes[-1]
 
 
 def test_when_no_file_is_a_picture_that_is_an_error(tmp_path):

@@ -49,8 +49,9 @@ class MixedSamples(Explorer):
     """Pick two pictures, up to six methods and their parameters; see masks, mixes, label weights and visible areas.
 
     methods: keys to begin with. data: further data sets to offer, e.g. "folder:PATH". files: pictures of your own, by
-    path. runs: folders with finished runs, for methods that look into a net. `state()` is what is shown, `png()` the
-    paper view. UsageError for an unknown method, a file that is no picture, a folder without finished runs.
+    path; others can be dropped. runs: folders with finished runs, for methods that look into a net. `state()` is what
+    is shown, `png()` the paper view. UsageError for an unknown method, a file that is no picture, a folder without
+    finished runs.
     """
 
     name = "mixed"
@@ -210,7 +211,8 @@ class MixedSamples(Explorer):
 
     def _receive(self, files: dict[str, bytes], faults: list[str]) -> None:
         """Files came from the user's computer."""
-        self.attempt(lambda: self._take_own(own_files(files, faults)))
+        earlier = None if self.own is None else self.own.own
+        self.attempt(lambda: self._take_own(own_files(files, faults, earlier)))
 
     def _take_own(self, source: Source) -> None:
         self.own = source

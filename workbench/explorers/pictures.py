@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -34,13 +34,14 @@ KINDS = "PNG, JPEG, WebP, TIFF, GIF or BMP"
 @dataclass(frozen=True)
 class Source:
     """Pictures to choose from. `square(row, side)` gives one as uint8 (C, side, side); `side` is their own, and the
-    largest. `notes` tell what was done to them."""
+    largest. `notes` tell what was done to them; `own` are the user's own among them."""
 
     title: str
     names: tuple[str, ...]
     side: int
     square: Callable[[int, int], Tensor]
     notes: tuple[str, ...] = ()
+    own: Mapping[str, Image.Image] = field(default_factory=dict)
 
     @property
     def sides(self) -> tuple[int, ...]:
@@ -92,9 +93,13 @@ def _here(name: str) -> bool:
 # ----------------------------------------------------------------------------------------------- files of the user
 
 
-def own_files(files: Mapping[str, bytes | Path], faults: Sequence[str] = ()) -> Source:
-    """Pictures from the bytes of files, or from paths, by name. What is no picture is left out, with a note (`faults`:
-    what is known already to be none); a UsageError, in one line, where nothing is left."""
+def own_files(
+    files: Mapping[str, bytes | Path], faults: Sequence[str] = (), earlier: Mapping[str, Image.Image] | None = None
+) -> Source:
+    """Pictures from the bytes of files, or from paths, by name, before the earlier ones, of which those of the same
+    name go. A single one is followed by the photographs, so that there is something to mix it with. What is no picture
+    is left out, with a note (`faults`: what is known already to be none); a UsageError, in one line, where nothing of
+    the files is left."""
     opened: dict[str, tuple[Image.Image, list[str]]] = {}
     faults = list(faults)
     for name, given in files.items():
@@ -104,9 +109,21 @@ def own_files(files: Mapping[str, bytes | Path], faults: Sequence[str] = ()) -> 
             faults.append(str(error))
     if not opened:
         raise UsageError(faults[0] if faults else f"no file came; give one or more pictures ({KINDS})")
-    squares = [picture for picture, _ in opened.values()]
+    own = {name: picture for name, (picture, _) in opened.items()} | {
+        name: picture for name, picture in (earlier or {}).items() if name not in opened
+    }
     notes = (*(f"{name}: {', '.join(done)}" for name, (_, done) in opened.items() if done), *faults)
-    return Source("own files", tuple(opened), SIDES[-1], lambda row, side: centre(squares[row], side), notes)
+    squares, others = list(own.values()), photographs()
+    if len(own) > 1:
+        return Source("own files", tuple(own), SIDES[-1], lambda row, side: centre(squares[row], side), notes, own)
+    return Source(
+        "own files",
+        (*own, *others.names),
+        SIDES[-1],
+        lambda row, side: others.square(row - 1, side) if row else centre(squares[0], side),
+        (*notes, "B is one of the photographs; drop another picture to mix both"),
+        own,
+    )
 
 
 def open_picture(name: str, given: bytes | Path) -> tuple[Image.Image, list[str]]:
