@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -303,7 +302,7 @@ def test_files_are_given_by_path_too(tmp_path):
     explorer.close()
 
 
-# ------------------------------------------------------------------------------------------------------- runs, export
+# ------------------------------------------------------------------------------------------------------- runs
 
 
 def test_a_learned_method_is_shown_with_its_run_and_others_look_into_its_net(stored):
@@ -341,36 +340,6 @@ def test_no_choice_has_none_as_its_value(explorer):
 def test_folders_without_a_finished_run_are_told(tmp_path):
     with pytest.raises(UsageError, match="no finished run in"):
         MixedSamples(runs=tmp_path)
-
-
-def test_export_writes_a_pdf_of_the_venues_exact_width(explorer, tmp_path):
-    explorer.export.file.value = str(tmp_path / "figures" / "mine.pdf")
-    explorer.export.venue.value, explorer.export.columns.value = "neurips", 1
-    explorer.export.button.click()
-    found = re.search(rb"/MediaBox \[ ?0 0 ([0-9.]+)", (tmp_path / "figures" / "mine.pdf").read_bytes())
-
-    assert found is not None and float(found[1]) == pytest.approx(5.5 * 72)
-    assert "mine.pdf (5.5 in wide)" in explorer.message.value
-
-
-def test_export_says_which_methods_the_figure_lacks_and_why(explorer, tmp_path):
-    explorer.export.file.value = str(tmp_path / "mine")
-    explorer.export.button.click()
-    assert "left out" not in explorer.message.value
-    explorer.add("automix")
-    explorer.export.button.click()
-
-    assert "in wide); left out AutoMix: AutoMix looks into a net" in explorer.message.value
-    assert (tmp_path / "mine.pdf").exists() and explorer.failure is None
-
-
-@pytest.mark.parametrize("name", ["", "  ", "/dev/null/figure"])
-def test_an_impossible_file_name_is_told(explorer, name):
-    explorer.export.file.value = name
-    explorer.export.button.click()
-
-    assert isinstance(explorer.failure, UsageError)
-    assert "file name" in explorer.message.value
 
 
 # ------------------------------------------------------------------------------------------------------- a notebook

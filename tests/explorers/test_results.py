@@ -53,11 +53,6 @@ def test_it_opens_with_a_figure_of_all_runs(results: Results) -> None:
     assert results.png().startswith(b"\x89PNG")
 
 
-def test_views_are_named_by_figures_and_analyses() -> None:
-    assert all(views.about(view) for view in views.views().values())
-    assert {"figure:curves", "analysis:hessian"} <= set(views.views().values())
-
-
 @pytest.mark.parametrize("view", ["figure:curves", "figure:reliability", "analysis:calibration", "analysis:compare"])
 def test_a_view_that_takes_no_net_comes_at_once(results: Results, view: str) -> None:
     results.view.value = view
@@ -79,6 +74,17 @@ def test_of_an_analysis_of_single_runs_one_can_be_chosen(results: Results) -> No
     assert results.part.layout.display == "none" and results.part.value is not None
     results.choice.value = ()
     assert results.part.value == "c" and results.failure is None
+
+
+def test_of_a_figure_of_single_methods_one_can_be_chosen(results: Results) -> None:
+    results.view.value = "figure:card"
+    assert results.failure is None and visible(results)
+    assert list(results.part.options) == ["Vanilla", "Mixup", "CutMix"] and results.part.description == "Of method"
+    first = results.screen.widget.value
+    results.part.value = "CutMix"
+    assert results.failure is None and results.screen.widget.value != first
+    results.view.value = "analysis:calibration"
+    assert results.part.description == "Of run" and results.part.value == "c"
 
 
 def test_a_change_of_the_view_is_drawn_once(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,18 +199,6 @@ def test_runs_of_one_name_are_told_by_their_paths(tmp_path: Path) -> None:
     results.part.value = str(tmp_path / "b" / "twin")
     assert results.failure is None
     results.close()
-
-
-def test_texts_in_tables_are_escaped() -> None:
-    page = views.html(pd.DataFrame({"name": ["<script>x</script>"] * 50, "value": [0.123456789] * 50}))
-    assert "<script>" not in page and "&lt;script&gt;" in page and "0.1235" in page
-    assert page.count("<tr>") <= views.LONGEST + 1 and "10 further rows" in page
-
-
-def test_a_number_that_some_rows_lack_is_not_the_same_in_all() -> None:
-    rows = {"name": ["v", "c", "p"], "low": [float("nan"), -0.1, float("nan")], "seeds": [2, 2, 2]}
-    page = views.html(pd.DataFrame(rows))
-    assert "-0.1" in page and "The same in all rows: seeds 2." in page
 
 
 def test_names_with_quotes_and_signs(tmp_path: Path) -> None:

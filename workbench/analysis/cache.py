@@ -76,7 +76,7 @@ def stored(runs: Sequence[StoredRun], name: str) -> list[Result]:
             return [max(joint, key=lambda one: one[:2])[2]]
     missing = [run for run, one in zip(runs, found, strict=True) if one is None]
     if missing:
-        places = shlex.join(str(run.path) for run in missing[:4]) + (" ..." if len(missing) > 4 else "")
+        places = shlex.join(str(run.path) for run in missing)  # all of them: it is there to be pasted
         raise UsageError(f"no stored {name} of {len(missing)} of {len(runs)} runs: `workbench analyse {name} {places}`")
     return [one[2] for one in found if one is not None]
 

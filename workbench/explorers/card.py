@@ -163,7 +163,7 @@ class Card:
         cls = METHODS[key]
         with_net = cls.needs_net and cls.family != "feature"
         suiting = self._suiting(self.owner.runs) if with_net else []
-        self.net.options = [(run.name, run.path) for run in suiting] or NO_RUN
+        self.net.options = list(zip(_short(suiting), (run.path for run in suiting), strict=True)) or NO_RUN
         self.net.layout.display = "" if len(suiting) > 1 else "none"
         self.controls = controls(key)
         trained = cls.family == "learned"
@@ -189,3 +189,11 @@ class Card:
             return [run for run in runs if run.config.method == key]
         transformer = ("vit", "deit") if family == "attention" else ()
         return sorted(runs, key=lambda r: (not r.config.model.startswith(transformer), r.config.method != key))
+
+
+def _short(runs: Sequence[Run]) -> list[str]:
+    """Names that the card has room for: method and seed, and the end of the run's name where that is not enough."""
+    names = [f"{style.label(run.config.method)}, seed {run.config.seed}" for run in runs]
+    return [
+        name if names.count(name) == 1 else f"{name} (…{run.name[-8:]})" for name, run in zip(names, runs, strict=True)
+    ]

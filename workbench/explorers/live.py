@@ -49,8 +49,7 @@ class LiveTraining(Explorer):
         self._batch_of: tuple[Path, int, int] | None = None
         self._late = False
         self._rested_at = 0.0
-        size = widgets.Layout(width="370px", height="130px")
-        self.choice = self.watch(widgets.SelectMultiple(options=[], layout=size))
+        self.choice = self.watch(widgets.SelectMultiple(options=[]))
         self.stop = self.on_click(parts.button("Stop", "End the chosen trainings; they can be resumed"), self._stop)
         self.resume = self.on_click(
             parts.button("Resume", "Go on with the chosen runs, each in a process of its own"), self._resume
@@ -59,11 +58,9 @@ class LiveTraining(Explorer):
         self.table = widgets.HTML(layout=widgets.Layout(overflow="auto", flex="1 1 640px"))
         self.curves = Screen()
         self.batch = Screen()
-        chooser = parts.column(
-            parts.heading("Runs (hold Ctrl or Shift to choose several)"),
-            self.choice,
-            parts.row(self.stop, self.resume, self.batch_now),
-        )
+        buttons = parts.row(self.stop, self.resume, self.batch_now)
+        text = "Runs (hold Ctrl or Shift to choose several)"
+        chooser = parts.chooser(self.choice, text, buttons, height="130px")
         self.export = parts.Export(self, lambda venue, columns: render(self._readable(), venue, columns), "out/curves")
         self.lay_out(parts.row(chooser, self.table), self.curves.widget, self.batch.widget, self.export.row)
         self._read()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +102,14 @@ def column(*parts: widgets.Widget, width: str = "auto", gap: str = "2px") -> wid
     return widgets.VBox(list(parts), layout=layout)
 
 
+def chooser(control: widgets.SelectMultiple, text: str, *below: widgets.Widget, height: str) -> widgets.VBox:
+    """A list under its heading that takes the room beside it, so that long names are not cut where there is some."""
+    control.layout = widgets.Layout(width="calc(100% - 4px)", height=height)
+    made = column(heading(text), control, *below)
+    made.layout.flex, made.layout.max_width = "1 1 380px", "640px"
+    return made
+
+
 # ------------------------------------------------------------------------------------------------------- pictures
 
 
@@ -167,17 +175,26 @@ class Export:
         from workbench.figures import FORMATS
 
         self.explorer, self.figure, self.tables, self.left_out = explorer, figure, tables, left_out
-        widths: Mapping[str, str] = {venue: f"{venue} ({page.column:g} in)" for venue, page in style.VENUES.items()}
-        self.venue = dropdown("Venue", [(text, venue) for venue, text in widths.items()], "cvpr")
         self.columns = dropdown("Columns", [("1", 1), ("2", 2)], 2)
+        self.venue = dropdown("Venue", self._venues(), "cvpr", width="210px")
+        self.columns.observe(self._tell_widths, names="value")
         self.format = dropdown("Format", [(kind.upper(), kind) for kind in FORMATS], "pdf")
         self.file = widgets.Text(
-            description="File", value=stem, style=WHOLE, layout=widgets.Layout(width="190px", flex="0 0 auto")
+            description="File", value=stem, style=WHOLE, layout=widgets.Layout(width="230px", flex="0 0 auto")
         )
         self.button = explorer.on_click(
             button("Export figure", "Write the figure at the venue's exact width"), self.write
         )
         self.row = row(self.venue, self.columns, self.format, self.file, self.button)
+
+    def _venues(self) -> list[tuple[str, str]]:
+        """The venues with the width that a figure of so many columns has there."""
+        return [(f"{venue} ({style.page_width(venue, self.columns.value):g} in)", venue) for venue in style.VENUES]
+
+    def _tell_widths(self, _change: object) -> None:
+        chosen = self.venue.value
+        self.venue.options = self._venues()
+        self.venue.value = chosen
 
     def write(self) -> None:
         """Write the figure, and say where. UsageError where the file's name is empty or can't be written."""

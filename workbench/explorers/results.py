@@ -38,10 +38,9 @@ class Results(Explorer):
         self._left_out: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
-        size = widgets.Layout(width="380px", height="150px")
-        self.choice = self.watch(widgets.SelectMultiple(options=[], layout=size))
+        self.choice = self.watch(widgets.SelectMultiple(options=[]))
         self.view = self.watch(parts.dropdown("Show", list(views.views().items()), width="260px"))
-        self.part = self.watch(parts.dropdown("Of run", [""], width="380px"))
+        self.part = self.watch(parts.dropdown("Of run", [""], width="508px"))
         self.options = widgets.Text(
             placeholder="images=500 seed=1", description="Options", style=parts.WHOLE,
             layout=widgets.Layout(width="300px"),
@@ -61,9 +60,8 @@ class Results(Explorer):
             lambda stem: views.write_table(list(self._chosen().values()), self.view.value, stem),
         )
         self._stem = self.export.file.value
-        chooser = parts.column(
-            parts.heading("Finished runs (hold Ctrl or Shift to choose several)"), self.choice, self.again
-        )
+        text = "Finished runs (hold Ctrl or Shift to choose several)"
+        chooser = parts.chooser(self.choice, text, self.again, height="150px")
         asked = parts.column(
             self.view, self.question, self.part, parts.row(self.options, self.compute), width="510px", gap="8px"
         )
@@ -118,7 +116,8 @@ class Results(Explorer):
     def _figure(self, venue: str = "cvpr", columns: int = 0) -> Figure:
         """The figure of the view; without `columns` over as many as suit it."""
         view, chosen = self.view.value, self._chosen()
-        part = list(chosen).index(self.part.value) if self.part.value in chosen else 0
+        found = views.parts(chosen, view)
+        part = found.index(self.part.value) if self.part.value in found else 0
         return views.draw(list(chosen.values()), view, part, venue, columns or views.columns_of(view))
 
     def free(self) -> None:
@@ -136,12 +135,11 @@ class Results(Explorer):
         return {label: self._runs[label] for label in self.choice.value or tuple(self._runs)}
 
     def _offer_parts(self) -> None:
-        """A choice of the run, for analyses that give one result a run."""
-        kind, _, name = self.view.value.partition(":")
-        chosen = list(self._chosen())
-        single = kind == "analysis" and not views.across(name) and len(chosen) > 1
-        self.part.layout.display = None if single else "none"
-        self.offer(self.part, chosen if single else [""])
+        """A choice of the run or the method, for what shows one at a time."""
+        found = views.parts(self._chosen(), self.view.value)
+        self.part.description = "Of method" if self.view.value.startswith("figure:") else "Of run"
+        self.part.layout.display = None if len(found) > 1 else "none"
+        self.offer(self.part, found if len(found) > 1 else [""])
 
     def _offer_computing(self) -> None:
         """Something can be computed where it takes a net, and nothing is being computed."""

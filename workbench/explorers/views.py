@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
 LONGEST = 40
 """Rows of a table that are shown; all of them are exported."""
+SHARES = frozenset((
+    "accuracy", "accuracy_sd", "accuracy_low", "accuracy_high", "sampling_error", "low", "high", "difference",
+    "difference_low", "difference_high", "ece", "ece_sd", "ece_low", "ece_high", "mce", "signed_gap", "adaptive_ece",
+    "classwise_ece", "ece_before", "ece_after", "confidence", "clean", "corrupted", "lost", "mean_corruption_error",
+    "worst", "worst_accuracy", "clean_error",
+))  # fmt: skip
+"""Columns of tables that are shown in percent, as figures have them; what is exported are shares."""
+MULTIPLES = {"seconds": "step time", "seconds_sd": "step time SD", "memory": "memory", "memory_sd": "memory SD"}
+"""Columns that are multiples of plain training's."""
+CAPITALS = ("ece", "mce", "nll", "sd", "se", "auroc", "fpr95", "cka")
 INSTANT = frozenset({"predictions", *ACROSS})
 """Needs of analyses that take no net and so are computed at once."""
 
@@ -53,11 +63,24 @@ def results(runs: Sequence[Run], name: str) -> list[Result]:
     return found if isinstance(found, list) else [found]
 
 
-def draw(runs: Sequence[Run], view: str, part: int = 0, venue: str = "cvpr", columns: int = 2) -> Figure:
-    """The figure of a view; `part`: which result, for an analysis that gives one a run."""
+def parts(runs: Mapping[str, Run], view: str) -> list[str]:
+    """What a view shows one at a time, a run (by its label) or a method; empty where it shows all at once."""
     kind, _, name = view.partition(":")
     if kind == "figure":
-        return render(runs, name, venue, columns)
+        pages = FIGURES[name].pages
+        return [] if pages is None else pages(list(runs.values()))
+    return [] if across(name) else list(runs)
+
+
+def draw(runs: Sequence[Run], view: str, part: int = 0, venue: str = "cvpr", columns: int = 2) -> Figure:
+    """The figure of a view; `part`: which of its `parts`."""
+    kind, _, name = view.partition(":")
+    if kind == "figure":
+        pages = FIGURES[name].pages
+        page = {} if pages is None else {"method": pages(runs)[part]}
+        return render(runs, name, venue, columns, **page)
+    if name == "calibration":  # with the method's name and colour, as papers have it
+        return render([runs[part]], "reliability", venue, columns)
     found = results(runs, name)
     return found[min(part, len(found) - 1)].figure(venue, columns)
 
@@ -90,7 +113,7 @@ def damage(run: Run) -> str:
 
 def html(table: pd.DataFrame) -> str:
     """The table for a page, its texts escaped, the first LONGEST rows; what is the same in all rows stands below."""
-    rows = table.head(LONGEST).dropna(axis=1, how="all")
+    rows = _for_reading(table.head(LONGEST).dropna(axis=1, how="all"))
     same = [c for c in rows.columns[1:] if len(rows) > 1 and len({str(value) for value in rows[c]}) == 1]
     told = ", ".join(f"{c} {_told(rows[c].iloc[0])}" for c in same)
     lines = [f"The same in all rows: {told}."] if same else []
@@ -101,6 +124,22 @@ def html(table: pd.DataFrame) -> str:
     still = "white-space:normal; position:sticky; left:0; max-width:min(860px, 55vw)"  # where the table is scrolled
     notes = "".join(f'<p style="{still}">{escape(line)}</p>' for line in lines)
     return f'<div style="line-height:1.35; white-space:nowrap">{page}{notes}</div>'
+
+
+def _for_reading(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with shares in percent, and with headings in words and units."""
+    shown = table.copy()
+    for column in SHARES & set(table.columns):
+        if table[column].dtype.kind == "f":
+            shown[column] = 100 * table[column]
+    return shown.rename(columns={c: _heading(c, shown[c].dtype.kind == "f") for c in shown.columns})
+
+
+def _heading(column: str, number: bool) -> str:
+    if number and column in MULTIPLES:
+        return f"{MULTIPLES[column]} (× plain)"
+    words = " ".join(word.upper() if word in CAPITALS else word for word in str(column).split("_"))
+    return f"{words} (%)" if number and column in SHARES else words
 
 
 def _told(value: object) -> str:
