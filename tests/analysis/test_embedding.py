@@ -320,7 +320,7 @@ def test_the_estimate_comes_first_and_covers_features_and_map(
 
     monkeypatch.setattr(module, "progress", watched)
     monkeypatch.setattr(module, "lay_out", laid)
-    monkeypatch.setattr(module, "SECONDS_PER_POINT", 3.0)
+    monkeypatch.setattr(module, "SECONDS_PER_POINT", {"tsne": 3.0})
     nets, data = nets_and_data()
     capsys.readouterr()
     embedding(nets, data)

@@ -27,29 +27,29 @@ class Bar(tqdm):
     what = ""
     told = False
 
-    def tell(self, seconds: float) -> None:
-        """Say how long it will take from here, once, where that is worth a word."""
-        if self.told or seconds <= ESTIMATE_FROM:
-            return
-        self.told = True
-        long = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-        say(f"{self.what}: about {long}")
-
     def update(self, n: float | None = 1) -> bool | None:
         """`n` more are done."""
         shown = super().update(n)
         passed = 0.0 if self.disable else time.time() - self.start_t  # switched off, a bar counts nothing
-        if self.total and self.n and passed > TRUSTED_FROM:
-            self.tell(passed * (self.total - self.n) / self.n)
+        if self.total and self.n and passed > TRUSTED_FROM and not self.told:
+            self.told = _told(self.what, passed * (self.total - self.n) / self.n)
         return shown
 
 
 def progress(total: int, what: str, seconds: float | None = None, unit: str = "pass") -> Bar:
     """A progress bar for work that is estimated to take so long, if that is known; of one step there is none."""
+    told = _told(what, seconds or 0.0)
     bar = Bar(total=total, desc=what, unit=unit, leave=False, delay=1, disable=total < 2)
-    bar.what = what
-    bar.tell(seconds or 0.0)
+    bar.what, bar.told = what, told
     return bar
+
+
+def _told(what: str, seconds: float) -> bool:
+    """Say how long it will take from here, where that is worth a word, and whether it was."""
+    if seconds <= ESTIMATE_FROM:
+        return False
+    say(f"{what}: about {seconds:.0f} s" if seconds < 120 else f"{what}: about {seconds / 60:.0f} min")
+    return True
 
 
 def paced(steps: Sequence[S], work: Callable[[S], object], what: str, unit: str = "pass") -> None:
