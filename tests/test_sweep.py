@@ -16,7 +16,7 @@ import pytest
 from workbench.config import RunConfig, RunFailed, UsageError
 from workbench.runs import Run, prepare, runs
 from workbench.runs.folder import is_locked
-from workbench.sweep import Experiment, _threads, launch_all, load_experiment, sweep, train_all
+from workbench.sweep import Experiment, _threads, _watch, launch_all, load_experiment, sweep, train_all
 
 SETTINGS = {"data": "digits", "model": "resnet8", "size": 8, "epochs": 1, "batch_size": 512, "device": "cpu"}
 
@@ -200,6 +200,23 @@ def test_of_several_runs_each_is_trained_once_and_a_mistake_in_one_is_told_first
     assert Run(good).state == "not begun"
     (handle,) = train_all([good, good / ".." / good.name], progress=False)
     assert handle.state == "done"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_in_a_file_the_bar_leaves_few_lines(
+    terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    looks = iter([False] * 6 + [True] * 2)
+
+    class Training:
+        def done(self) -> bool:
+            return next(looks)
+
+    handle = Run(prepare(RunConfig(**SETTINGS), tmp_path))
+    _watch([handle], [Training()], progress=True)  # type: ignore[list-item]
+    shown = capsys.readouterr().err.count("training:")
+    assert shown >= 5 if terminal else shown <= 2
 
 
 def test_one_in_the_background_has_nothing_to_do_where_all_is_done(tmp_path: Path) -> None:

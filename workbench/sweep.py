@@ -16,6 +16,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from workbench.config import RunConfig, RunFailed, UsageError, from_dict, load_yaml, nearest, shown
+from workbench.data.bar import pause
 from workbench.runs import Run, prepare, resume
 from workbench.runs.environment import cores
 from workbench.runs.execute import claimable, start
@@ -173,12 +174,14 @@ def _work(path: Path, data_root: str | None) -> None:
 def _watch(handles: Sequence[Run], futures: Sequence[Future[None]], progress: bool) -> None:
     """One bar over the epochs of all runs, until every future is done."""
     total = sum(handle.config.epochs for handle in handles)
-    with tqdm(total=total, desc="training", unit="epoch", disable=not progress) as bar:
+    often = pause(0.3)
+    with tqdm(total=total, desc="training", unit="epoch", disable=not progress, mininterval=often, miniters=0) as bar:
         while True:
             finished = all(future.done() for future in futures)
             bar.n = sum(_epochs_done(handle) for handle in handles)
             active = [f"{h.label} s{h.config.seed}" for h in handles if h.state == "running"]
-            bar.set_postfix_str(", ".join(active), refresh=True)
+            bar.set_postfix_str(", ".join(active), refresh=False)
+            bar.update(0)  # shows it when it is time to
             if finished:
                 return
             time.sleep(0.3)

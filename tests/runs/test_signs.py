@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from workbench.config import RunConfig, RunFailed
-from workbench.runs import Run, prepare, signs
+from workbench.runs import Run, execute, prepare, signs
 from workbench.runs.folder import locked
 from workbench.runs.signs import claimed, leave_word, write_status
 
@@ -92,6 +93,14 @@ def test_what_was_handed_on_stays_with_the_other(run: Run) -> None:
         with claimed([run.path]):
             leave_word(run.path, other.pid)
         assert run.state == "waiting" and run.status["pid"] == other.pid
+
+
+def test_a_launched_process_that_has_ended_is_in_no_table(run: Run, tmp_path: Path) -> None:
+    execute.start(["this"], [run.path], tmp_path / "log")
+    pid, end = run.status["pid"], time.monotonic() + 60
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists() and run.state == "not begun"
 
 
 def test_a_stop_holds_for_the_process_that_it_was_asked_of(run: Run, ended: int) -> None:

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from typing import Any
 
 from tqdm.auto import tqdm
+
+RARELY = 30.0
+"""Seconds between two lines of a bar in a file."""
+
+
+def pause(lively: float) -> float:
+    """Seconds between two states of a long bar: `lively` on a terminal or a notebook's page, RARELY in a file."""
+    return lively if sys.stderr.isatty() or "ipykernel" in sys.modules else RARELY
 
 
 def bar(items: Any = None, desc: str = "", total: int | None = None, unit: str = "it") -> tqdm:

@@ -51,7 +51,7 @@ class Results(Explorer):
         self.again = self.on_click(parts.button("Look again", "Find new runs"), self._look_again)
         self.question = parts.line("", muted=True)
         self.screen = Screen()
-        self.table = widgets.HTML(layout=widgets.Layout(width="100%", max_height="420px", overflow="auto"))
+        self.table = widgets.HTML(layout=widgets.Layout(width="calc(100% - 4px)", max_height="420px", overflow="auto"))
         self.table.add_class("wb-table")
         self.export = parts.Export(
             self,

@@ -7,6 +7,7 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -16,6 +17,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from workbench.config import RunConfig, RunFailed, UsageError, dump
+from workbench.data.bar import pause
 from workbench.runs import checkpoint
 from workbench.runs.environment import changed, describe_environment, same_threads
 from workbench.runs.folder import (
@@ -31,7 +33,7 @@ from workbench.runs.folder import (
 )
 from workbench.runs.handle import Run
 from workbench.runs.samples import sample_arrays
-from workbench.runs.signs import LAUNCHED, claimed, heed, leave_word, stoppable, write_status
+from workbench.runs.signs import claimed, heed, leave_word, stoppable, write_status
 from workbench.runs.weights import keep_net, save_method, save_net
 from workbench.train import Diverged, Training, assemble, check, check_processes, fit
 
@@ -134,7 +136,9 @@ def _train(handle: Run, training: Training, progress: bool) -> None:
             write_lines(path / "history.jsonl", records)
             _keep(path, training, len(records))  # before the checkpoint: who goes on from there finds it
             checkpoint.save(path, len(records), {**training.state(), "records": records})
-            bar.set_postfix(loss=f"{record['train_loss']:.3f}", accuracy=f"{record['test_accuracy']:.1%}")
+            bar.set_postfix(
+                loss=f"{record['train_loss']:.3f}", accuracy=f"{record['test_accuracy']:.1%}", refresh=False
+            )
     _finish(path, training, records)
 
 
@@ -159,7 +163,9 @@ def _keep(path: Path, training: Training, epoch: int) -> None:
 def _bar(config: RunConfig, steps: int, start: int, progress: bool) -> tqdm:
     total = config.epochs * steps
     title = f"{config.method} s{config.seed}"
-    return tqdm(total=total, initial=start * steps, desc=title, unit="step", disable=not progress, mininterval=0.3)
+    return tqdm(
+        total=total, initial=start * steps, desc=title, unit="step", disable=not progress, mininterval=pause(0.3)
+    )
 
 
 class Pulse:
@@ -280,6 +286,6 @@ def start(module: Sequence[str], paths: Sequence[Path], log: Path) -> None:
     command = [sys.executable, "-m", *module, "--no-progress"]
     with told(log), open(log, "ab") as file:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
-    LAUNCHED[child.pid] = child
+    threading.Thread(target=child.wait, daemon=True).start()  # or it would stay in the system's table when it has ended
     for path in paths:
         leave_word(path, child.pid, log)

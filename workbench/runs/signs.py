@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,8 +16,6 @@ from workbench.runs.folder import locked, read_json, write_json
 
 STOP = signal.SIGUSR1
 """Ends a training, and not the process around it: a kernel, or a sweep's worker with other runs to train."""
-LAUNCHED: dict[int, subprocess.Popen[bytes]] = {}
-"""Processes that this one started; one that ended stays in the system's table until it is asked for."""
 
 
 def write_status(path: Path, state: str, **more: Any) -> None:
@@ -38,8 +35,6 @@ def began(pid: object) -> str:
     number; empty where it has ended, or never was."""
     if not isinstance(pid, int):
         return ""
-    if pid in LAUNCHED:
-        LAUNCHED[pid].poll()
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return "" if fields[0] == "Z" else fields[19]
