@@ -45,9 +45,9 @@ CUT = """([root, page]) => {
         if (e.tagName === 'INPUT' && e.type === 'text' && e.scrollWidth > e.clientWidth + 1)
             faults.push(named(e, e.value));
     }
-    for (let e = document.querySelector(root).parentElement; e; e = e.parentElement)
+    for (let e = document.querySelector(root); e; e = e.parentElement)
         if (['auto', 'scroll'].includes(getComputedStyle(e).overflowX) && e.scrollWidth > e.clientWidth + 1)
-            faults.push(named(e, 'scrolls sideways around it'));
+            faults.push(named(e, 'scrolls sideways as a whole'));
     const sheet = page ? document.querySelector(page) : document.scrollingElement;
     if (sheet.scrollWidth > sheet.clientWidth + 1) faults.push(named(sheet, 'the page scrolls sideways'));
     const right = sheet.getBoundingClientRect().right;
