@@ -162,3 +162,18 @@ def test_style_waits_for_nothing_heavy() -> None:
     code = "import sys, workbench.style; print(sorted({'torch', 'matplotlib', 'timm'} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "[]"
+
+
+@pytest.mark.parametrize("layout", ["constrained", "compressed"])
+def test_the_first_drawing_is_at_rest(layout: str) -> None:
+    """Ticks that grow as the axes shrink, as when fewer round numbers fit: one pass leaves their labels over the edge."""
+    with style.paper():
+        figure = style.new_figure(3, 2, layout)
+        ax = figure.add_subplot()
+        ax.yaxis.set_major_formatter(lambda value, place: "0" * int(3 + 40 * (1 - ax.get_position().width)))
+        ax.set_ylabel("loss")
+        figure.draw_without_rendering()
+        first = ax.get_position().extents
+        figure.draw_without_rendering()
+    assert ax.yaxis.label.get_window_extent().x0 >= 0
+    np.testing.assert_allclose(ax.get_position().extents, first, atol=1e-3)

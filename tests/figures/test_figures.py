@@ -28,14 +28,22 @@ from workbench.config import RunConfig, UsageError
 from workbench.figures import FIGURES, FORMATS, lint, render, save
 
 WRITABLE = tuple(kind for kind in FORMATS if kind != "pgf" or shutil.which(figures.TEX))
-PAGES = [("cvpr", 1), ("cvpr", 2), ("neurips", 1)]
+USUAL = [("cvpr", 1), ("cvpr", 2), ("neurips", 1)]
 """The narrowest page, the widest but one, and the largest font; the others lie between them."""
+_SIZES = {(style.page_width(v, c), style.VENUES[v].font): (v, c) for v in reversed(style.VENUES) for c in (2, 1)}
+PAGES = [*USUAL, *(pytest.param(*page, marks=pytest.mark.slow) for page in _SIZES.values() if page not in USUAL)]
+"""Every page of every venue, once where several are of one size."""
 
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> list[FakeRun]:
     """All twenty methods, two seeds each."""
     return store_all(write_runs(tmp_path_factory.mktemp("all"), tuple(style.LABELS)))
+
+
+def edges(figure: Figure) -> np.ndarray:
+    """Of all axes, in shares of the figure."""
+    return np.array([ax.get_position().extents for ax in figure.axes])
 
 
 # ------------------------------------------------------------------------------------------- the rules, for all of them
@@ -49,6 +57,9 @@ def test_layout(drawn: Callable[..., Figure], name: str, venue: str, columns: in
     assert figure.get_figwidth() == style.page_width(venue, columns)
     assert figure.get_figheight() < 9  # a page is
     assert lint.faults(figure) == []
+    first = edges(figure)
+    figure.draw_without_rendering()
+    np.testing.assert_allclose(edges(figure), first, atol=2e-4)  # it has come to rest
     assert plt.get_fignums() == []
     assert dict(matplotlib.rcParams) == before
 

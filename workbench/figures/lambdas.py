@@ -43,5 +43,4 @@ def lambdas(keys: Sequence[str] = (), draws: int = 1000, *, venue: str = "cvpr",
             ax.plot(weight, (np.arange(draws) + 0.5) / draws, color=style.PALETTE[key], label=style.LABELS[key])
         ax.set(xlabel="label weight of the image itself", ylabel="share of draws below it", xlim=(0, 1), ylim=(0, 1))
         figure.legend(loc="outside lower center", ncols=3)
-        style.settle(figure)
         return figure

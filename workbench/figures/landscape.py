@@ -92,7 +92,6 @@ def _between(found: Landscape, venue: str, columns: int) -> Figure:
         figure = style.new_figure(width, 0.62 * min(width, ROOMY))
         ax = figure.subplots()
         found.draw(ax)
-        style.settle(figure)
         return figure
 
 

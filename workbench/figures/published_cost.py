@@ -47,7 +47,6 @@ def published_cost(
         ncols = style.legend_columns(width, shown)
         figure.legend([handles[label] for label in shown], shown, loc="outside lower center", ncols=ncols)
         _tell_lacking(figure, panels)
-        style.settle(figure)
         return figure
 
 

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from workbench.config import UsageError, choose
 
@@ -22,6 +24,8 @@ SMALLEST = 6.0
 """Points of the smallest text in any figure."""
 EDGE = 0.015
 """Inches left free around what is in a page of pictures."""
+PASSES, STILL = 8, 1e-4
+"""Passes of a layout at most, and the share of the figure by which axes may move when it has come to rest."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,12 @@ def paper(venue: str = "cvpr", columns: int = 1) -> Iterator[float]:
 
 
 def new_figure(width: float, height: float, layout: str = "constrained") -> Figure:
-    """An empty figure that nobody else holds: nothing leaks, and a notebook shows it once (as a cell's value)."""
+    """An empty figure that nobody else holds: nothing leaks, and a notebook shows it once (as a cell's value).
+    `layout`: constrained, compressed (panels that keep their shape) or none; the first two come to rest at every
+    drawing (`settle`)."""
     from matplotlib import pyplot as plt
 
-    figure = plt.figure(figsize=(width, height), layout=layout)
+    figure = plt.figure(figsize=(width, height), layout=_layout(layout))
     plt.close(figure)
     return figure
 
@@ -80,7 +86,7 @@ def new_axes(height: float = 0.62) -> Axes:
     from matplotlib import pyplot as plt
 
     width = plt.rcParams["figure.figsize"][0]
-    return plt.figure(figsize=(width, height * width), layout="constrained").add_subplot()
+    return plt.figure(figsize=(width, height * width), layout=_layout("constrained")).add_subplot()
 
 
 def page(ax: Axes) -> Figure:
@@ -90,8 +96,35 @@ def page(ax: Axes) -> Figure:
     return figure
 
 
+def _layout(kind: str) -> Any:
+    """matplotlib's own layout of this name, repeated at every drawing until the axes stay where they are: one pass
+    changes the axes, and with them which ticks fit, so that the next drawing would look different, or be cut."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    if kind == "none":
+        return kind
+
+    class Settled(ConstrainedLayoutEngine):
+        def execute(self, fig: Figure) -> Any:
+            before = _places(fig)
+            for _ in range(PASSES):
+                grids = super().execute(fig)
+                after = _places(fig)
+                if before.shape == after.shape and np.allclose(before, after, rtol=0, atol=STILL):
+                    break
+                before = after
+            return grids
+
+    return Settled(compress=kind == "compressed")
+
+
+def _places(figure: Figure) -> np.ndarray:
+    """(axes, 4) edges of all axes, in shares of the figure."""
+    return np.array([ax.get_position().extents for ax in figure.axes])
+
+
 def settle(figure: Figure) -> None:
-    """Let constrained layout come to rest, so that the first drawing looks like all later ones."""
+    """Let the constrained layout of anybody's figure come to rest; those of `new_figure` do so by themselves."""
     for _ in range(3):
         figure.draw_without_rendering()
 
