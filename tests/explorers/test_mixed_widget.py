@@ -360,7 +360,7 @@ def test_in_a_kernel_a_later_cell_moves_the_mix_and_the_output_has_the_picture()
         "print(before != m.cards[0].mix.value, m.cards[0].numbers.value.count('0.80'))\nm.close()",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    done = nbclient.NotebookClient(notebook, timeout=120).execute()
+    done = nbclient.NotebookClient(notebook, timeout=300).execute()
     shown = done.cells[0].outputs[0].data
 
     assert "application/vnd.jupyter.widget-view+json" in shown

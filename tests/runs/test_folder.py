@@ -200,7 +200,7 @@ def test_a_launched_process_that_never_begins_is_noticed(tmp_path: Path) -> None
     config = replace(CONFIG, data=f"folder:{tmp_path / 'gone'}")
     handle = launch(config, tmp_path)
     with pytest.raises(RunFailed, match=r"failed: .*gone"):
-        handle.wait(timeout=120, progress=False)
+        handle.wait(timeout=300, progress=False)
     with pytest.raises(UsageError, match="1 or more"):
         launch(CONFIG, tmp_path, processes=0)
 

@@ -97,7 +97,7 @@ def test_what_was_handed_on_stays_with_the_other(run: Run) -> None:
 
 def test_a_launched_process_that_has_ended_is_in_no_table(run: Run, tmp_path: Path) -> None:
     execute.start(["this"], [run.path], tmp_path / "log")
-    pid, end = run.status["pid"], time.monotonic() + 60
+    pid, end = run.status["pid"], time.monotonic() + 300
     while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
         time.sleep(0.05)
     assert not Path(f"/proc/{pid}").exists() and run.state == "not begun"
