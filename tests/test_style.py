@@ -166,7 +166,7 @@ def test_style_waits_for_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("layout", ["constrained", "compressed"])
 def test_the_first_drawing_is_at_rest(layout: str) -> None:
-    """Ticks that grow as the axes shrink, as when fewer round numbers fit: one pass leaves their labels over the edge."""
+    """Ticks that grow as the axes shrink, as when fewer round numbers fit: one pass leaves labels over the edge."""
     with style.paper():
         figure = style.new_figure(3, 2, layout)
         ax = figure.add_subplot()
