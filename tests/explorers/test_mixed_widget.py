@@ -181,7 +181,7 @@ def test_a_method_that_is_chosen_again_has_its_parameters_still(explorer):
 def test_a_method_without_its_net_says_so_and_leaves_the_others(explorer):
     explorer.cards[0].method.value = "puzzlemix"
 
-    assert "looks into a net: give a finished run" in explorer.cards[0].numbers.value
+    assert "looks into a net: open a folder with a finished run" in explorer.cards[0].numbers.value
     assert not explorer.cards[1].why
     assert explorer.png().startswith(b"\x89PNG")
     explorer.cards[1].method.value = "automix"

@@ -118,8 +118,8 @@ def runs(root: Positional[Path] = Path("out")) -> None:
     for handle in found:
         try:
             done = f"{len(handle.history)}/{handle.config.epochs}"
-            accuracy = f"{handle.result['accuracy']:.2%}" if handle.state == "done" else ""
-            print(f"{handle.state:12s} {done:>9s} epochs {accuracy:>8s}  {handle.path}")
+            score = f"{handle.result['accuracy']:.2%} ({handle.config.score})" if handle.state == "done" else ""
+            print(f"{handle.state:12s} {done:>9s} epochs {score:>23s}  {handle.path}")
         except UsageError as error:
             print(f"{'unreadable':12s} {handle.path}: {error}")
 

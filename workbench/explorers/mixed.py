@@ -111,7 +111,8 @@ class Mixers:
             return build(chosen.key, chosen.params), None
         if chosen.run is None:
             of = f"a finished run of {chosen.key}" if cls.family == "learned" else "a finished run"
-            raise UsageError(f"{style.label(chosen.key)} looks into a net: give {of}, MixedSamples(runs='out/...')")
+            where = "runs='out/...' in a notebook, `workbench explore FOLDER` on the command line"
+            raise UsageError(f"{style.label(chosen.key)} looks into a net: open a folder with {of} ({where})")
         if chosen.run not in self._nets:
             self._nets[chosen.run] = Run(chosen.run).net()
         net = self._nets[chosen.run]

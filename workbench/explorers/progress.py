@@ -133,7 +133,7 @@ def table(found: Sequence[Progress]) -> str:
     """The runs as an HTML table with a bar each, the first ROWS of them."""
     if not found:
         return '<div style="color:#666">no runs yet; launch(RunConfig(...)) or `workbench train` starts one</div>'
-    heads = ("run", "state", "epochs", "", "images/s", "left", "accuracy")
+    heads = ("run", "state", "epochs", "", "images/s", "left", "last accuracy")
     head = "".join(f'<th style="text-align:left; padding:2px 12px 2px 0">{text}</th>' for text in heads)
     rows = "".join(map(_row, found[:ROWS]))
     more = f"<div>and {len(found) - ROWS} more; choose runs to see them</div>" if len(found) > ROWS else ""
