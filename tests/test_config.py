@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import numpy as np
@@ -23,6 +24,7 @@ from workbench.config import (
     dump,
     from_dict,
     hints,
+    load_config,
     nearest,
     shown,
     to_dict,
@@ -159,6 +161,14 @@ def test_a_number_without_bounds_must_be_finite() -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- names
+
+
+def test_an_unknown_key_of_a_run_may_be_that_of_another_tool(tmp_path: Path) -> None:
+    for name in ("config.yaml", "mine.yaml"):
+        (tmp_path / name).write_text("task: sleep\n")
+        with pytest.raises(UsageError, match="unknown key 'task'") as error:
+            load_config(tmp_path / name)
+        assert ("a run of another tool or version" in str(error.value)) == (name == "config.yaml")
 
 
 def test_an_unknown_key_offers_the_nearest() -> None:

@@ -78,6 +78,19 @@ def test_a_failing_notebook_is_told_with_its_error(tmp_path: Path) -> None:
     assert notebook.read_bytes() == before and not (tmp_path / "bad.html").exists()
 
 
+def test_a_failing_notebook_stops_none_of_the_others(tmp_path: Path) -> None:
+    write(tmp_path / "00.ipynb", "raise ValueError('a < b')", heading="# Bad")
+    write(tmp_path / "01.ipynb", "print('here')", heading="# Good")
+    with pytest.raises(RunFailed) as error:
+        site(tmp_path / "html", folder=tmp_path)
+    first, last = str(error.value).splitlines()
+    assert first.endswith("00.ipynb stopped with ValueError: a < b") and last.endswith("index.html")
+    index = (tmp_path / "html" / "index.html").read_text()
+    assert index.count('<p class="failed">') == 1 and "ValueError: a &lt; b" in index.split("<h2>Good")[0]
+    assert "ValueError: a &lt; b" in (tmp_path / "html" / "00.html").read_text()
+    assert "here" in (tmp_path / "html" / "01.html").read_text()
+
+
 @pytest.mark.parametrize("content", [None, b"", b"nothing", b"[]", b"\xff\xfe", b'{"cells": 3, "nbformat": 4}'])
 def test_what_is_no_notebook_is_told_before_any_is_executed(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "odd.ipynb"

@@ -177,3 +177,10 @@ def test_the_first_drawing_is_at_rest(layout: str) -> None:
         figure.draw_without_rendering()
     assert ax.yaxis.label.get_window_extent().x0 >= 0
     np.testing.assert_allclose(ax.get_position().extents, first, atol=1e-3)
+
+
+def test_numbers_keep_their_units_and_spreads() -> None:
+    with style.paper():
+        figure = style.new_figure(1, 1, "none")
+        words = style.wrap(figure, "clean 39.0 \N{PLUS-MINUS SIGN} 0.4 %, gap 3 %; and so on", 0.1, 8)
+    assert words == ["clean", "39.0 \N{PLUS-MINUS SIGN} 0.4 %,", "gap", "3 %;", "and", "so", "on"]

@@ -254,13 +254,13 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
 
 
-def from_dict(values: Mapping[str, Any], where: str = "run settings") -> RunConfig:
-    """Settings from plain values. An unknown key is an error that offers the nearest one; a missing key takes
-    its default, so that runs of older versions can be read."""
+def from_dict(values: Mapping[str, Any], where: str = "run settings", foreign: str = "") -> RunConfig:
+    """Settings from plain values. An unknown key is an error that offers the nearest one, and says `foreign`, what else
+    they may be; a missing key takes its default, so that runs of older versions can be read."""
     known = {f.name for f in dataclasses.fields(RunConfig)}
     for key in values:
         if key not in known:
-            raise UsageError(f"{where}: unknown key {shown(key)}{nearest(str(key), known)}")
+            raise UsageError(f"{where}: unknown key {shown(key)}{nearest(str(key), known)}{foreign}")
     try:
         return RunConfig(**values)
     except UsageError as error:
@@ -348,4 +348,5 @@ def _settings(path: Path, _version: tuple[int, ...]) -> RunConfig:
         newer = isinstance(written, int) and written > FORMAT
         mend = "update the workbench" if newer else f"write format: {FORMAT}, or leave it out"
         raise UsageError(f"{path}: written in format {shown(written)}, this workbench reads 1 to {FORMAT}; {mend}")
-    return from_dict(values, where=str(path))
+    foreign = "; or it is a run of another tool or version" if path.name == "config.yaml" else ""
+    return from_dict(values, where=str(path), foreign=foreign)

@@ -107,7 +107,9 @@ def site(
     """Execute all notebooks of a folder (or those given) and store them as pages that lead to each other, with a first
     page of titles, questions and pictures. Gives the path of that page.
 
-    UsageError where there are no notebooks: they come with a checkout, not with the package.
+    A notebook that fails stops none of the others: its page says why, the first page marks it, and RunFailed, with a
+    line a failure, comes when all is written. UsageError where there are no notebooks: they come with a checkout, not
+    with the package.
     """
     from tqdm.auto import tqdm
 
@@ -117,12 +119,22 @@ def site(
     for notebook in chosen:
         _read(notebook)  # a mistake is told before minutes are spent
     given = {"WORKBENCH_OUT": str((out / "runs").resolve()), **(environment or {})}
-    entries = []
+    entries, failures = [], []
     for i, notebook in enumerate(tqdm(chosen, desc="notebooks", unit="page")):
         bar = _navigation(chosen[i - 1] if i else None, chosen[i + 1] if i + 1 < len(chosen) else None)
-        entries.append(_entry(notebook, execute(notebook, out / f"{notebook.stem}.html", given, (bar, bar))))
+        page, failure = out / f"{notebook.stem}.html", ""
+        try:
+            execute(notebook, page, given, (bar, bar))
+        except RunFailed as error:
+            failure = str(error)
+            failures.append(failure)
+            make_folder(out)
+            page.write_text(FAILED.format(bar=bar, title=title(notebook), why=html.escape(failure)), encoding="utf-8")
+        entries.append(_entry(notebook, page, failure))
     index = out / "index.html"
     index.write_text(INDEX.format(entries="\n".join(entries)), encoding="utf-8")
+    if failures:
+        raise RunFailed("\n".join([*failures, f"written all the same: {index}"]))
     return index
 
 
@@ -155,12 +167,13 @@ def _first_text(notebook: Path) -> tuple[str, str]:
     return html.escape(heading.lstrip("# ").strip() or notebook.stem), html.escape(plain)
 
 
-def _entry(notebook: Path, page: Path) -> str:
-    """A card of the first page: picture, title, question."""
+def _entry(notebook: Path, page: Path, failure: str) -> str:
+    """A card of the first page: picture, title, question; where the notebook failed, why."""
     heading, question = _first_text(notebook)
     picture = _thumbnail(page.read_text(encoding="utf-8"))
     image = f'<img src="{picture}" alt="">' if picture else ""
-    return f'<a class="card" href="{_address(page)}">{image}<h2>{heading}</h2><p>{question}</p></a>'
+    mark = f'<p class="failed">Failed: {html.escape(failure)}</p>' if failure else ""
+    return f'<a class="card" href="{_address(page)}">{image}<h2>{heading}</h2>{mark}<p>{question}</p></a>'
 
 
 def _thumbnail(text: str) -> str:
@@ -187,10 +200,15 @@ main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(340px, 1f
 .card:hover {{ border-color: #888; }}
 .card img {{ width: 100%; height: 190px; object-fit: contain; object-position: center; }}
 h2 {{ font-size: 18px; margin: 10px 0 6px; }} p {{ margin: 0; font-size: 14px; line-height: 1.45; color: #555; }}
+.card .failed {{ border-left: 4px solid #b00020; padding-left: 8px; margin-bottom: 6px; color: #b00020; }}
 </style></head><body>
 <h1>Workbench</h1>
 <p>A research workbench for mixup augmentation: each notebook is a question, a few calls, and a reading.</p>
 <br><main>
 {entries}
 </main></body></html>
+"""
+FAILED = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>
+<body style="font-family: sans-serif">{bar}<h1>{title}</h1><p>This notebook failed: {why}</p></body></html>
 """

@@ -262,10 +262,10 @@ def test_the_diagram_shows_the_table() -> None:
     higher = np.maximum(found.bin_accuracy, found.bin_confidence)[full]
     np.testing.assert_allclose(sorted(tops), found.edges[:-1][full], atol=1e-6)
     np.testing.assert_allclose([tops[x] for x in sorted(tops)], higher)
-    assert ax.get_title() == "my run"
+    name, numbers = ax.get_title().split("\n")
+    assert name == "my run" and numbers.startswith(f"ECE {100 * found.ece:.1f} %, gap ")
     (strip,) = ax.child_axes
     np.testing.assert_allclose([bar.get_height() for bar in strip.patches], found.share)
-    assert any(f"ECE {100 * found.ece:.1f} %" in t.get_text() for t in ax.texts)
 
 
 # ------------------------------------------------------------------------------------------- other kinds of bins
@@ -304,3 +304,16 @@ def test_equal_confidences_share_a_bin() -> None:
 def test_the_class_wise_error_of_very_many_probabilities_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_PROBABILITIES", 10)
     assert np.isnan(calibration(5 * np.eye(4), np.arange(4)).classwise_ece)
+
+
+@pytest.mark.parametrize(
+    ("labels", "leaning"),
+    [([0, 0, 0, 0], "under-confident"), ([1, 1, 1, 0], "over-confident"), ([0, 0, 1, 1], "neither")],
+)
+def test_the_leaning_is_named(labels: list[int], leaning: str) -> None:
+    found = calibration(confident([0.5] * 4), labels)
+    assert found.summary()["leaning"].tolist() == [leaning]
+    ax = found.plot()
+    assert (leaning in ax.get_title()) == (leaning != "neither")
+    legend = ax.child_axes[0].get_legend()
+    assert [t.get_text() for t in legend.get_texts()] == ["accuracy", "over-confident", "under-confident"]

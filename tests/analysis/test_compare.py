@@ -176,7 +176,7 @@ def test_the_protocol_claims_no_epochs_that_there_were_not(epochs: int, settings
 
 def test_settings_name_no_folders_unless_they_must() -> None:
     here = [score("mixup", 0, 0.7, data="folder:/home/me/birds")]
-    assert group(here)[0].setting == "folder:birds, resnet20, 20 epochs"
+    assert group(here)[0].setting == "birds, resnet20, 20 epochs"
     both = group([*here, score("mixup", 0, 0.7, data="folder:/home/you/birds", model_args={"drop_rate": 0.1})])
     assert [g.setting for g in both] == [
         "folder:/home/me/birds, resnet20, 20 epochs",

@@ -13,6 +13,7 @@ from tests.fake_runs import FakeRun, write_runs
 from workbench.commands import published as module
 from workbench.commands.published import listing, published
 from workbench.config import UsageError
+from workbench.published import names
 
 
 @pytest.fixture
@@ -36,6 +37,21 @@ def test_alone_it_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> Non
     assert lines[-1] == "A table: workbench published --dataset cifar100 --backbone resnet18"
     assert any(line.startswith("and 236 more nets on imagenet1k") for line in lines)
     assert len(listing("imagenet1k").splitlines()) > 236
+    assert listing("Tiny-ImageNet").splitlines()[-1].startswith("A table: workbench published --dataset tiny_imagenet ")
+
+
+def test_the_table_that_a_listing_offers_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    for dataset in names.DATASETS:
+        words = listing(dataset).splitlines()[-1].split()[4:]
+        published(**{key.removeprefix("--"): value for key, value in zip(words[::2], words[1::2], strict=True)})
+        assert capsys.readouterr().out.startswith(names.DATASETS[dataset].title)
+
+
+def test_a_method_by_its_display_name(capsys: pytest.CaptureFixture[str]) -> None:
+    published(dataset="cifar100", backbone="ResNet-18", method="Co-Mixup")
+    by_name = capsys.readouterr().out
+    published(dataset="cifar100", backbone="resnet18", method="comixup")
+    assert capsys.readouterr().out == by_name
 
 
 def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,6 +90,12 @@ def test_figures_without_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         ({"dataset": "photos"}, "unknown data set with published numbers 'photos'"),
         ({"backbone": "resnet18"}, "--backbone needs --dataset as well"),
         ({"dataset": "cifar100", "epochs": 200, "out": Path("x")}, "--epochs, --out needs --dataset and --backbone"),
+        ({"dataset": "cifar100", "task": "selfsup"}, "--task needs --dataset and --backbone as well"),
+        ({"dataset": "cifar100", "backbone": "resnet18", "method": "CutMixx"}, "did you mean 'cutmix'"),
+        (
+            {"dataset": "cifar100", "backbone": "resnet18", "epochs": 223},
+            "classification 223; the nearest is 200 (known: 200, 400, 800, 1200)",
+        ),
         ({"dataset": "cifar100", "backbone": "resnet81"}, "did you mean 'resnet18'"),
         ({"dataset": "cifar100", "backbone": "resnet18", "metric": "ece"}, "(known: top1)"),
         ({"dataset": "cifar100", "backbone": "resnet18", "task": "selfsup"}, "(known: classification)"),

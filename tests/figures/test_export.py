@@ -52,6 +52,32 @@ def test_what_is_not_stored_is_left_out_unless_it_is_asked_for(
         export(runs, tmp_path / "out", only=("cam",))
 
 
+def test_the_run_that_lacks_a_result_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = write_runs(tmp_path / "runs", ("vanilla", "mixup"), (0,))
+    for run in runs:
+        (run.path / "weights.safetensors").write_text("")
+    store(runs[:1], "hessian", hessian(runs[0]))
+    export(runs, tmp_path / "out", formats=("png",))
+    told = [line for line in "".join(capsys.readouterr()).splitlines() if "nothing stored" in line or "hessian" in line]
+    assert any(f"no stored hessian of 1 of 2 runs: `workbench analyse hessian {runs[1].path}`" in line for line in told)
+    assert not any("hessian" in line and "nothing stored" in line for line in told)
+    assert any("cards are without fidelity, robustness, cost: nothing stored yet" in line for line in told)
+
+
+def test_a_run_with_damaged_predictions_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad, good = write_runs(tmp_path / "runs", ("mixup", "vanilla"), (0,))
+    for run in (bad, good):
+        (run.path / "weights.safetensors").write_text("")
+    (bad.path / "predictions.npz").write_text("damaged")
+    words = ["figures", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--only", "curves", "reliability"]
+    main([*words, "--formats", "png"])
+    assert f"left out {bad.path / 'predictions.npz'}" in "".join(capsys.readouterr())
+    assert (tmp_path / "out" / "reliability.png").exists()
+    (good.path / "predictions.npz").write_text("damaged")
+    with pytest.raises(SystemExit):
+        main(words)
+
+
 def test_a_faulty_figure_fails_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

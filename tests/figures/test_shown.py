@@ -17,7 +17,7 @@ from tests.fake_runs import PICTURES, TOUR, FakeRun, write_run, write_runs
 from workbench import style
 from workbench.analysis import analyse, cache, stored
 from workbench.config import RunConfig, UsageError
-from workbench.figures import lint, render
+from workbench.figures import card, lint, render
 
 
 def texts(figure: Figure) -> str:
@@ -101,7 +101,12 @@ def test_reliability_shows_every_method(runs: list[FakeRun], drawn: Callable[...
     results = analyse([run for run in runs if run.config.method == "mixup"], "calibration")
     eces = 100 * np.array([r.ece for r in results])
     assert f"ECE {eces.mean():.1f} \N{PLUS-MINUS SIGN} {eces.std(ddof=1):.1f} %" in texts(figure)
-    assert f"gap \N{MINUS SIGN}{-100 * np.mean([r.signed_gap for r in results]):.1f} %" in texts(figure)
+    gaps = -100 * np.array([r.signed_gap for r in results])
+    assert f"gap \N{MINUS SIGN}{gaps.mean():.1f} \N{PLUS-MINUS SIGN} {gaps.std(ddof=1):.1f} %" in texts(figure)
+    strips = [ax.child_axes[0] for ax in figure.axes if ax.child_axes]
+    assert len({strip.get_ylim() for strip in strips}) == 1  # one scale, on which every bar has room
+    assert max(bar.get_height() for strip in strips for bar in strip.patches) <= strips[0].get_ylim()[1]
+    assert {"accuracy (%)", "confidence (%)", "images\n(%)"} <= {t.get_text() for t in lint._texts(figure)}
 
 
 def test_tradeoff_shows_cost_and_spread(runs: list[FakeRun], drawn: Callable[..., Figure]) -> None:
@@ -227,14 +232,14 @@ def test_card_says_what_is_known_and_what_is_not(
     for piece in ("Yun, Han, Oh, Chun, Choe, Yoo", "arXiv:1905.04899", f"{np.mean(accuracy):.1f}", "95 % interval",
                   "under 15 corruptions", "object lost", "largest eigenvalue", "FLOPs 1.33"):  # fmt: skip
         assert piece in found
-    assert "not stored" not in found
+    assert card.lacking(runs) == []
     (run,) = write_runs(tmp_path / "moved", ("cutmix",), (0,))
     store([run], "cost", fake_results.cost(run))
     monkeypatch.setattr(cache, "_machine", lambda: ["another machine"])
     assert "FLOPs 1.33" in texts(render([run], "card"))
-    bare = texts(render(write_runs(tmp_path, ("cutmix",), (0,)), "card"))
-    assert "not stored: fidelity, robustness, cost, hessian (workbench analyse NAME RUNS)" in bare
-    assert "object lost" not in bare
+    bare = write_runs(tmp_path, ("cutmix",), (0,))
+    assert card.lacking(bare) == ["fidelity", "robustness", "cost", "hessian"]
+    assert "object lost" not in texts(render(bare, "card"))
     with pytest.raises(UsageError, match="a card is of one method, got 'Vanilla', 'Mixup'"):
         render(runs, "card")
     with pytest.raises(UsageError, match="did you mean 'cutmix'"):
@@ -250,7 +255,7 @@ def test_a_card_of_few_epochs_and_two_distant_seeds(tmp_path: Path) -> None:
     found = texts(render([FakeRun(path) for path in sorted(tmp_path.iterdir())], "card", "cvpr", 2, method="cutmix"))
     found = found.replace("\n", " ")
     assert "95 % interval 0.0 to 100.0; \N{MINUS SIGN}20.0 points to vanilla" in found
-    assert "(median of all 3 epochs)" in found
+    assert "(median of all 3 epochs; 600 test images)" in found
 
 
 @pytest.mark.parametrize("columns", [1, 2])
@@ -267,3 +272,17 @@ def test_ranks_of_two_methods_say_of_what(few: list[FakeRun], runs: list[FakeRun
         figure = render(chosen, "critical", "cvpr", 1)
         assert lint.faults(figure) == []
         assert f"mean ranks by accuracy of the final weights {words}" in texts(figure).replace("\n", " ")
+
+
+def test_a_card_says_what_was_measured_on_what(drawn: Callable[..., Figure]) -> None:
+    words = " ".join(texts(drawn("card")).split())
+    assert "(median of the last ten epochs; 600 test images)" in words
+    assert "under-confident" in words and "(final weights; 600 test images)" in words
+    assert "(final weights; 200 test images)" in words and "workbench analyse" not in words
+    assert not [
+        t.get_text() for t in lint._texts(drawn("card")) if t.get_text().startswith(("%", "\N{PLUS-MINUS SIGN}"))
+    ]
+
+
+def test_corruptions_give_the_number_of_images(drawn: Callable[..., Figure]) -> None:
+    assert "accuracy (%) on 200 test images, mean over severities 1, 3, 5" in texts(drawn("corruptions"))

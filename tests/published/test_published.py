@@ -132,9 +132,9 @@ def test_other_names_are_known(column: str, given: str, key: str) -> None:
             "did you mean 'resnet18'? (known: convnext_t, deit_s, resnet18",
         ),
         ({"dataset": "cifar100", "backbone": "resnet18", "method": "cutmx"}, "did you mean 'cutmix'"),
-        ({"dataset": "cifar100", "backbone": "resnet18", "epochs": 300}, "(known: 1200, 200, 400, 800)"),
+        ({"dataset": "cifar100", "backbone": "resnet18", "epochs": 300}, "(known: 200, 400, 800, 1200)"),
         ({"dataset": "cifar100", "backbone": "resnet18", "metric": "top5"}, "(known: top1)"),
-        ({"dataset": "imagenet1k", "backbone": "resnet50", "setting": "rsb_a3"}, "did you mean 'rsb-a3'"),
+        ({"dataset": "imagenet1k", "backbone": "resnet50", "setting": "rsb_a4"}, "did you mean 'rsb-a3'"),
         ({"dataset": "cifar10", "task": "selfsup"}, "(known: classification)"),
     ],
 )

@@ -93,6 +93,13 @@ class Calibration(Result):
         return float(np.nansum(self.share * self.gap))
 
     @property
+    def leaning(self) -> str:
+        """`under-confident` or `over-confident`, by the signed gap; `neither` where that is 0.0 %."""
+        if abs(self.signed_gap) < 5e-4:
+            return "neither"
+        return "under-confident" if self.signed_gap < 0 else "over-confident"
+
+    @property
     def accuracy(self) -> float:
         return float(np.nansum(self.share * self.bin_accuracy))
 
@@ -124,7 +131,8 @@ class Calibration(Result):
         derived = ("accuracy", "confidence", "ece", "mce", "signed_gap", "adaptive_ece", "classwise_ece")
         stored = ("brier", "nll", "temperature", "ece_before", "ece_after", "nll_before", "nll_after")
         numbers = {key: getattr(self, key) for key in derived + stored}
-        return pd.DataFrame([{"name": self.name, "samples": int(self.count.sum()), "bins": len(self.count), **numbers}])
+        first = {"name": self.name, "leaning": self.leaning, "samples": int(self.count.sum()), "bins": len(self.count)}
+        return pd.DataFrame([first | numbers])
 
     @property
     def height(self) -> float:
@@ -132,14 +140,16 @@ class Calibration(Result):
 
     def draw(self, ax: Axes) -> None:
         """Reliability diagram with its ECE and signed gap, and under it where the predictions lie."""
-        from workbench.analysis.diagram import counts_strip, name_sides, reliability_diagram, signed
+        from workbench.analysis.diagram import counts_strip, gap_legend, name_sides, reliability_diagram, signed
 
         reliability_diagram(ax, self)
-        ax.set_title(run_name(self.name), pad=6, fontsize="small")
-        ax.text(0.04, 0.96, f"ECE {100 * self.ece:.1f} %\ngap {signed(100 * self.signed_gap)} %", va="top")
+        leaning = "" if self.leaning == "neither" else f" ({self.leaning})"
+        numbers = f"ECE {100 * self.ece:.1f} %, gap {signed(100 * self.signed_gap)} %{leaning}"
+        ax.set_title("\n".join(part for part in (run_name(self.name), numbers) if part), pad=6, fontsize="small")
         strip = counts_strip(ax, self)
-        strip.set_xlabel("confidence")
+        strip.set_xlabel("confidence (%)")
         name_sides(ax, strip)
+        gap_legend(strip, below=True)
 
 
 # ------------------------------------------------------------------------------------------------------- the numbers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from workbench.analysis.calibration import Calibration
+
+
+PERCENT = {0: "0", 0.5: "50", 1: "100"}
+"""Ticks of both axes, in percent."""
+TOPS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+"""Where the scale of a strip of counts may end."""
 
 
 def reliability_diagram(ax: Axes, result: Calibration, color: str = style.PALETTE["mixup"]) -> None:
@@ -27,8 +34,16 @@ def reliability_diagram(ax: Axes, result: Calibration, color: str = style.PALETT
         tall = np.abs(accuracy - confidence)[chosen]
         ax.bar(low[chosen], tall, width[chosen], bottom[chosen], align="edge", **_gap_looks(kind, color))
     ax.plot((0, 1), (0, 1), color=style.INK, linewidth=0.7, linestyle=(0, (4, 2)), zorder=3)
-    ticks, texts = (0, 0.5, 1), ("0", "0.5", "1")
-    ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=ticks, xticklabels=texts, yticks=ticks, yticklabels=texts)
+    ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", yticks=list(PERCENT), yticklabels=list(PERCENT.values()))
+    _percent_below(ax)
+
+
+def _percent_below(ax: Axes) -> None:
+    """The outer numbers end with the axis, so that they don't touch those of the next diagram."""
+    ax.set_xticks(list(PERCENT), list(PERCENT.values()))
+    first, *_, last = ax.get_xticklabels()
+    first.set_horizontalalignment("left")
+    last.set_horizontalalignment("right")
 
 
 def _gap_looks(kind: str, color: str) -> dict[str, Any]:
@@ -40,10 +55,12 @@ def _gap_looks(kind: str, color: str) -> dict[str, Any]:
     return {"facecolor": face, "edgecolor": color, "hatch": hatch, "linewidth": 0.5}
 
 
-def gap_legend(place: Figure | Axes) -> None:
-    """Which gap is over-confidence and which under-confidence: below a figure, or in the middle of empty axes."""
+def gap_legend(place: Figure | Axes, *, below: bool = False) -> None:
+    """Which gap is over-confidence and which under-confidence: below a figure, `below` the name of the x axis of axes,
+    or in the middle of empty ones."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
+    from matplotlib.transforms import ScaledTranslation
 
     kinds = {
         "accuracy": {"facecolor": style.MUTED},
@@ -51,32 +68,42 @@ def gap_legend(place: Figure | Axes) -> None:
         "under-confident": _gap_looks("under", style.MUTED),
     }
     patches = [Patch(label=text, **looks) for text, looks in kinds.items()]
-    below = isinstance(place, Figure)
-    where = {"loc": "outside lower center", "ncols": 3} if below else {"loc": "center"}
+    where: dict[str, Any] = {"loc": "center"}
+    if isinstance(place, Figure):
+        where = {"loc": "outside lower center", "ncols": 3}
+    elif below:
+        lower = ScaledTranslation(0, -2.8 * style.points() / 72, style.page(place).dpi_scale_trans)
+        where |= {"loc": "upper center", "ncols": 3, "bbox_to_anchor": (0.5, 0)}
+        where["bbox_transform"] = place.transAxes + lower
     place.legend(handles=patches, handlelength=1.4, **where)
 
 
-def counts_strip(ax: Axes, result: Calibration) -> Axes:
-    """A strip under the diagram, on the same x axis: the share of the predictions in each bin. The number in it is
-    the share of its highest bar."""
+def counts_strip(ax: Axes, result: Calibration, top: float = 0.0) -> Axes:
+    """A strip under the diagram, on the same x axis: the share of the images in each bin, on a scale from 0 to `top`,
+    which diagrams that stand side by side have in common (`strip_top`); by itself to the next round number."""
     strip = ax.inset_axes((0, -0.34, 1, 0.24), sharex=ax)
-    low, widths, share = result.edges[:-1], np.diff(result.edges), result.share
-    strip.bar(low, share, widths, align="edge", color=style.FAINT, edgecolor="white", linewidth=0.4)
-    ax.tick_params(labelbottom=False)
-    right = share[low < 0.4].max() > share[low >= 0.6].max()
-    strip.text(
-        0.97 if right else 0.03, 0.95, f"{share.max():.2f}", transform=strip.transAxes, fontsize=style.SMALLEST,
-        ha="right" if right else "left", va="top",
+    top = top or strip_top([result])
+    strip.bar(
+        result.edges[:-1], result.share, np.diff(result.edges), align="edge", color=style.FAINT, edgecolor="white",
+        linewidth=0.4,
     )  # fmt: skip
-    strip.set(ylim=(0, share.max()), yticks=())
+    ax.tick_params(labelbottom=False)
+    _percent_below(strip)
+    strip.set(ylim=(0, top), yticks=(0, top), yticklabels=("", f"{100 * top:g}"))
+    strip.get_yticklabels()[1].set_verticalalignment("top")  # clear of the diagram's 0
     return strip
+
+
+def strip_top(results: Sequence[Calibration]) -> float:
+    """The round share up to which the strips of these results reach."""
+    highest = max(float(result.share.max()) for result in results)
+    return next(top for top in TOPS if highest <= top + 1e-9)
 
 
 def name_sides(ax: Axes, strip: Axes) -> None:
     """Names of the two vertical axes, one above the other."""
-    ax.set_ylabel("accuracy")
-    width = 72 * style.text_size(style.page(ax), "0.5", 5 / 6 * style.points())[0]
-    strip.set_ylabel("share", labelpad=width + 7)  # where the diagram has its ticks and their labels
+    ax.set_ylabel("accuracy (%)")
+    strip.set_ylabel("images\n(%)", fontsize="small", linespacing=1.1)
 
 
 def signed(value: float) -> str:

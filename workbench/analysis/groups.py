@@ -153,8 +153,9 @@ def _settings(configs: Sequence[RunConfig]) -> list[str]:
 
 
 def _short(data: str) -> str:
+    """`npz:/data/mine.npz` is `mine` to a reader, `folder:/data/birds` is `birds`."""
     kind, _, place = data.partition(":")
-    return f"{kind}:{Path(place).name}" if place else kind
+    return {"npz": Path(place).stem}.get(kind, Path(place).name) if place else kind
 
 
 def _words(config: RunConfig, data: str) -> str:

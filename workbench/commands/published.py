@@ -16,7 +16,7 @@ def published(
     method: str | None = None,
     metric: str | None = None,
     epochs: int | None = None,
-    task: str = "classification",
+    task: str | None = None,
     setting: str | None = None,
     runs: Runs = (),
     out: Path | None = None,
@@ -29,10 +29,10 @@ def published(
     Args:
         dataset: Data set, e.g. cifar100 or "Tiny-ImageNet"; that of the runs when left out.
         backbone: Net, e.g. resnet18 or deit_small_patch16_224; that of the runs when left out.
-        method: Key of one method; all when left out.
+        method: One method, e.g. cutmix or CutMix; all when left out.
         metric: top1, top5, train_hours, memory_gb, params_m, flops_g or throughput_img_s; all when left out.
         epochs: One length of training; all when left out.
-        task: classification, or selfsup for nets that were pre-trained without labels.
+        task: classification, which is meant when left out, or selfsup for nets that were pre-trained without labels.
         setting: One family of recipes, e.g. pytorch or rsb-a3; all when left out.
         runs: Run folders, or folders of runs, to stand beside the published numbers.
         out: Folder to which tables are written, as text, CSV and LaTeX.
@@ -46,13 +46,13 @@ def published(
         _write_figures(figures, venue, columns)
     if dataset is None or backbone is None:
         narrowing = {"backbone": backbone, "--method": method, "--metric": metric, "--epochs": epochs,
-                     "--setting": setting, "--out": out}  # fmt: skip
+                     "--task": task, "--setting": setting, "--out": out}  # fmt: skip
         _check_alone(narrowing)
         if figures is None or dataset is not None:
             print(listing(dataset))
         return
-    _show(dict(dataset=dataset, backbone=backbone, method=method, metric=metric, epochs=epochs, task=task,
-               setting=setting), finished, out)  # fmt: skip
+    _show(dict(dataset=dataset, backbone=backbone, method=method, metric=metric, epochs=epochs,
+               task=task or "classification", setting=setting), finished, out)  # fmt: skip
 
 
 def listing(dataset: str | None = None) -> str:
@@ -66,7 +66,9 @@ def listing(dataset: str | None = None) -> str:
         f"and {len(part)} more nets on {key} ({part['rows'].sum()} rows): workbench published --dataset {key}"
         for key, part in found.drop(index=shown.index).groupby("dataset")
     ]
-    return "\n".join([text, *more, "A table: workbench published --dataset cifar100 --backbone resnet18"])
+    key, net, task = ("cifar100", "resnet18", "") if dataset is None else shown.iloc[0][["dataset", "backbone", "task"]]
+    further = f" --task {task}" if task not in ("", "classification") else ""
+    return "\n".join([text, *more, f"A table: workbench published --dataset {key} --backbone {net}{further}"])
 
 
 def _check_alone(given: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ EXTRAS = ("fidelity", "robustness", "cost", "hessian")
 
 def card(runs: Sequence[StoredRun], *, venue: str = "cvpr", columns: int = 1, method: str = "") -> Figure:
     """Citation, formula, mixed samples with masks, accuracy with its interval, calibration, cost, robustness and label
-    fidelity of one method over its seeds. What no run has stored is left out, with a word which command makes it.
+    fidelity of one method over its seeds. What no run has stored is left out (`lacking` names it).
 
     `method`: its key or its label in tables, where the runs are of several. The other runs serve as what its cost and
     accuracy are held against (vanilla).
@@ -58,13 +58,18 @@ def card(runs: Sequence[StoredRun], *, venue: str = "cvpr", columns: int = 1, me
                 make()
                 sheet.rule()
         _panels(sheet, own, calibrations, extras)
-        _missing(sheet, extras)
         return sheet.finish()
 
 
 def labels(runs: Sequence[StoredRun]) -> list[str]:
     """The methods that there can be a card of, as tables name them."""
     return [g.label for g in group(runs)]
+
+
+def lacking(runs: Sequence[StoredRun]) -> list[str]:
+    """The analyses of which none of these runs has a result, so that their cards can't show it."""
+    groups = group(runs)
+    return [name for name in EXTRAS if not any(_extra(g, name) for g in groups)]
 
 
 def _chosen(groups: Sequence[Group[StoredRun]], method: str) -> Group[StoredRun]:
@@ -156,6 +161,7 @@ def _numbers(
         severities = ", ".join(map(str, first.severities.tolist()))
         lines["Robustness"] = f"{around(kept)} % under {len(first.kinds)} corruptions, severities {severities}"
         lines["Robustness"] += f"; clean {around([100 * r.clean for r in extras['robustness']])} %"
+        lines["Robustness"] += f" ({_final(first.images)})"
     if extras["fidelity"] and len(extras["fidelity"][0].weight):
         bias = around([100 * r.bias for r in extras["fidelity"]])
         lost = [100 * r.lost for r in extras["fidelity"] if np.isfinite(r.lost)]
@@ -176,14 +182,28 @@ def _accuracy(found: Comparison, row: int) -> str:
         text += f", 95 % interval {low:z.1f} to {high:z.1f}"
     if not np.isnan(found.difference[row]):
         text += f"; {100 * found.difference[row]:+z.1f} points to vanilla".replace("-", "\N{MINUS SIGN}")
-    return f"{text} ({found.protocol[row]})"
+    return f"{text} ({found.protocol[row]}; {_images(found.test_images[row])})"
 
 
 def _calibration(results: Sequence[Any]) -> str:
     ece, gap = ([100 * getattr(r, key) for r in results] for key in ("ece", "signed_gap"))
     after = [100 * r.ece_after for r in results if np.isfinite(r.ece_after)]
     scaled = f"; ECE after temperature scaling {around(after)} %" if after else ""
-    return f"ECE {around(ece)} %, confidence minus accuracy {around(gap)} %{scaled}"
+    words = {pool(list(results)).leaning} - {"neither"}
+    leaning = f", {words.pop()}" if words else ""
+    return (
+        f"ECE {around(ece)} %, confidence minus accuracy {around(gap)} %{leaning}{scaled} "
+        f"({_final(results[0].count.sum())})"
+    )
+
+
+def _final(images: int) -> str:
+    """What a number was measured on that is not the accuracy of the protocol."""
+    return f"final weights; {_images(images)}"
+
+
+def _images(number: int) -> str:
+    return f"{int(number):,} test image" + ("s" if number != 1 else "")
 
 
 def _cost(found: Comparison, row: int, extras: dict[str, list[Any]]) -> dict[str, str]:
@@ -203,6 +223,8 @@ def _panels(sheet: Sheet, own: Group, calibrations: Sequence[Any], extras: dict[
         draws.append(lambda ax: _corruptions(ax, own, extras["robustness"]))
     if extras["fidelity"] and len(extras["fidelity"][0].weight):
         draws.append(lambda ax: _fidelity(ax, own, extras["fidelity"]))
+    told = "Reliability: a hatched gap is over-confidence, a tinted one under-confidence."
+    sheet.text(told, style.SMALLEST, color=style.MUTED)
     across = max(1, int(sheet.room / 1.55))
     for i in range(0, len(draws), across):
         part = draws[i : i + across]
@@ -216,7 +238,7 @@ def _reliability(ax: Axes, own: Group, results: Sequence[Any]) -> None:
     pooled = pool(list(results))
     reliability_diagram(ax, pooled, style.look(own.method).color)
     strip = counts_strip(ax, pooled)
-    strip.set_xlabel("confidence")
+    strip.set_xlabel("confidence (%)")
     name_sides(ax, strip)
     ax.set_title("reliability", fontsize="small")
 
@@ -239,10 +261,3 @@ def _fidelity(ax: Axes, own: Group, results: Sequence[Any]) -> None:
     fidelity.histogram(ax, own, results)
     ax.set(xlabel="weight in the label", ylabel="visible share")
     ax.set_title("label fidelity", fontsize="small")
-
-
-def _missing(sheet: Sheet, extras: dict[str, list[Any]]) -> None:
-    missing = [name for name, results in extras.items() if not results]
-    if missing:
-        command = "workbench analyse " + (missing[0] if len(missing) == 1 else "NAME")
-        sheet.text(f"not stored: {', '.join(missing)} ({command} RUNS)", style.SMALLEST, color=style.MUTED)

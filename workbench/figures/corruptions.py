@@ -101,7 +101,9 @@ def _finish(figure: Figure, axes: Sequence[Axes], groups: Sequence[Group], every
     for one in axes:
         one.tick_params(axis="y", length=0)
     severities = ", ".join(map(str, every[0].severities.tolist()))
-    figure.supxlabel(f"accuracy (%), mean over severities {severities}", fontsize="medium")
+    shown = f"accuracy (%) on {every[0].images:,} test images, mean over severities {severities}"
+    lines = style.wrap(figure, shown, figure.get_figwidth() - 0.1, style.points())
+    figure.supxlabel("\n".join(lines), fontsize="medium")
     seeds = np.array([len(g.items) for g in groups])
     marks = [Line2D([], [], color=style.INK, marker="|", linestyle="", markersize=6, markeredgewidth=1.1)]
     texts = ["clean images"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from workbench.analysis import ANALYSES, StoredRun, analyse, stored
 from workbench.analysis.audit import Audit, audit
 from workbench.analysis.base import Result
 from workbench.config import UsageError, choose
-from workbench.figures import FIGURES, check_formats, lint, measures, render, save, tables
+from workbench.figures import FIGURES, card, check_formats, lint, measures, render, save, tables
 from workbench.figures.summaries import summary_text
 from workbench.methods import build
 from workbench.runs import Run
@@ -41,9 +42,12 @@ def export(
     width = style.page_width(venue, columns)
     check_formats(formats)
     make_folder(out)  # before the work: a folder that can't be written is told at once
+    runs = _readable(runs)
     written, wrong = tables.save_tables(analyse(runs, "compare"), out / "compare"), []
     written += measures.save_tables(runs, out)
     names = list(only) or _with_results(runs)
+    if "card" in names and (lacking := card.lacking(runs)):
+        tqdm.write(f"cards are without {', '.join(lacking)}: nothing stored yet; `workbench analyse {lacking[0]} RUNS`")
     for name in tqdm(names, desc="figures", unit="figure", leave=False):
         try:
             for stem, options in _pages(name, runs):
@@ -63,8 +67,9 @@ def export(
 
 
 def _with_results(runs: Sequence[StoredRun]) -> list[str]:
-    """The figures whose results are stored; of the others one line says how to have them."""
-    missing = {name: entry.shows for name, entry in FIGURES.items() if entry.shows and not _has(runs, entry.shows)}
+    """The figures of which some run has results (which run lacks them is told when they are drawn); of the others one
+    line says how to have them."""
+    missing = {name: entry.shows for name, entry in FIGURES.items() if entry.shows and not _any_has(runs, entry.shows)}
     if missing:
         first, *further = dict.fromkeys(missing.values())
         likewise = f" (likewise {', '.join(further)})" if further else ""
@@ -72,11 +77,28 @@ def _with_results(runs: Sequence[StoredRun]) -> list[str]:
     return [name for name in FIGURES if name not in missing]
 
 
-def _has(runs: Sequence[StoredRun], analysis: str) -> bool:
-    try:
-        return bool(stored(runs, analysis))
-    except UsageError:  # which names the runs that lack it
-        return False
+def _any_has(runs: Sequence[StoredRun], analysis: str) -> bool:
+    for some in (runs, *([run] for run in runs)):  # a joint result is of all together
+        with suppress(UsageError):  # these lack it
+            if stored(some, analysis):
+                return True
+    return False
+
+
+def _readable(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """The runs whose predictions can be read; the others are told. UsageError where none is left."""
+    found, damaged = [], []
+    for run in runs:
+        try:
+            run.predictions()
+            found.append(run)
+        except UsageError as error:
+            damaged.append(str(error))
+    if not found and damaged:
+        raise UsageError(damaged[0])
+    for why in damaged:
+        tqdm.write(f"left out {why}")
+    return found
 
 
 def _pages(name: str, runs: Sequence[StoredRun]) -> list[tuple[str, dict[str, str]]]:

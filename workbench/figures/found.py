@@ -53,10 +53,12 @@ def named(groups: Sequence[Group[StoredRun]], names: Sequence[str]) -> list[tupl
 
 
 def around(values: Sequence[float], digits: str = ".1f") -> str:
-    """`12.3 +- 0.4`: mean and sample standard deviation; without the latter where there is none."""
+    """`12.3 +- 0.4`: mean and sample standard deviation; without the latter where there is none. `digits`: a format;
+    `+.1f` signs the mean."""
     mean, spread, *_ = mean_interval(np.asarray(values, float))
+    sign, digits = ("+", digits[1:]) if digits.startswith("+") else ("", digits)
     beside = f" \N{PLUS-MINUS SIGN} {spread:{digits}}" if spread > 0 else ""
-    return f"{mean:z{digits}}{beside}".replace("-", "\N{MINUS SIGN}")
+    return f"{mean:{sign}z{digits}}{beside}".replace("-", "\N{MINUS SIGN}")
 
 
 def _text(value: Any) -> str:

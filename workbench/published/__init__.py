@@ -126,11 +126,23 @@ def _narrow(frame: pd.DataFrame, wanted: dict[str, Any], what: str) -> pd.DataFr
     for column, value in wanted.items():
         if value is None:
             continue
-        there = {str(key): key for key in frame[column].dropna().unique()}
-        key = choose(there, str(value), f"{column} of {' '.join([what, *so_far])}")
-        frame = frame[frame[column] == key]
+        frame = frame[frame[column] == _entry(frame[column], value, f"{column} of {' '.join([what, *so_far])}")]
         so_far.append(("on " if column == "dataset" else "") + str(value))
     return frame
+
+
+def _entry(column: pd.Series, value: Any, what: str) -> Any:
+    """The entry of a column that is meant: names as people write them too (CutMix). UsageError with the nearest."""
+    there = column.dropna().unique()
+    if column.name in WHOLE:
+        if value not in there:
+            near = min(there, key=lambda known: (abs(known - value), known))
+            known = ", ".join(map(str, sorted(there)))
+            raise UsageError(f"unknown {what} {value}; the nearest is {near} (known: {known})")
+        return value
+    folded = {names.fold(str(key)): key for key in there}
+    exact = {str(key): key for key in there}
+    return exact[value] if value in exact else folded.get(names.fold(str(value))) or choose(exact, str(value), what)
 
 
 @functools.cache

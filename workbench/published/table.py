@@ -8,8 +8,9 @@ set's sampling error allows: 1.96 standard errors of the difference of two share
 from __future__ import annotations
 
 import math
+import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,15 @@ LEVEL = 1.96
 """Standard errors of a difference from which a lead is taken for one: 95 % of a normal distribution lie inside."""
 WIDTH = 118
 """Characters of a line below a table."""
+AUGMENTS: Mapping[str, str] = {
+    "RandomCrop": "random crop",
+    "RandomResizedCrop": "random resized crop",
+    "RandomHorizontalFlip": "random horizontal flip",
+    "RandomErasing": "random erasing",
+    "Resize": "resize",
+    "TimmAugment": "timm's augmentation",
+}
+"""Steps of a recipe in words; others go by their name."""
 OFFICIAL = "\N{DAGGER}"
 BOUND = "\N{DOUBLE DAGGER}"
 NOTHING = "\N{EN DASH}"
@@ -347,10 +357,17 @@ def _recipe(recipe: pd.Series) -> str:
         *([f"{recipe['warmup_epochs']:g} epochs of warm-up"] if recipe["warmup_epochs"] else []),
         *([] if recipe.isna()["label_smoothing"] else [f"label smoothing {recipe['label_smoothing']:g}"]),
         f"{recipe['train_size']} px",
-        recipe["train_augment"],
+        _augment(recipe["train_augment"]),
         *([] if recipe["init"] == "scratch" else [f"from {recipe['init']}"]),
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _augment(steps: str) -> str:
+    """`RandomCrop(size=32,padding=4)` in words: `random crop (size 32, padding 4)`."""
+    for name, words in AUGMENTS.items():
+        steps = re.sub(rf"\b{name}\b", words, steps)
+    return re.sub(r"\(([^)]*)\)", lambda found: f" ({re.sub('[=_]', ' ', found[1]).replace(',', ', ')})", steps)
 
 
 def _plain(cell: Cell, table: Table, i: int) -> str:

@@ -5,6 +5,7 @@ Sizes are inches, text sizes points.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ SMALLEST = 6.0
 """Points of the smallest text in any figure."""
 EDGE = 0.015
 """Inches left free around what is in a page of pictures."""
+WORD = r"\S+(?: (?:\N{PLUS-MINUS SIGN} \S+|%\S*))*"
+"""What a line may not be broken in."""
 PASSES, STILL = 8, 1e-4
 """Passes of a layout at most, and the share of the figure by which axes may move when it has come to rest."""
 
@@ -146,9 +149,10 @@ def text_size(figure: Figure, text: str, size: float) -> tuple[float, float]:
 
 
 def wrap(figure: Figure, text: str, width: float, size: float) -> list[str]:
-    """The text in lines of at most `width` inches, broken at spaces."""
+    """The text in lines of at most `width` inches, broken at spaces, but for those around a plus-minus sign and before
+    a percent sign."""
     lines: list[str] = []
-    for word in text.split():
+    for word in (found[0] for found in re.finditer(WORD, text)):
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and text_size(figure, longer, size)[0] <= width:
             lines[-1] = longer
