@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
 from workbench import style
 from workbench.config import UsageError
 from workbench.figures import lint, save
-from workbench.figures.published_cost import published_cost
+from workbench.figures.published_cost import NOTE, published_cost
 
 PAGES = [("cvpr", 1), ("cvpr", 2), ("neurips", 1), ("eccv", 1), ("tpami", 2)]
 ALL = ("deit_s", "swin_t", "convnext_t")
@@ -43,11 +45,25 @@ def test_the_numbers() -> None:
     assert hours.get_ylabel() == "CIFAR-100 top-1 (%)"
 
 
+@pytest.mark.parametrize(("venue", "columns"), PAGES)
+def test_no_mark_lies_behind_another(venue: str, columns: int) -> None:
+    figure = published_cost(venue=venue, columns=columns)
+    figure.draw_without_rendering()
+    for ax in figure.axes:
+        seen = [line.get_transform().transform(line.get_xydata()[0]) * 72 / figure.dpi for line in ax.lines]
+        size = [line.get_markersize() for line in ax.lines]
+        for i, j in combinations(range(len(seen)), 2):
+            assert np.hypot(*(seen[i] - seen[j])) > 0.38 * (size[i] + size[j])
+        moved = [line for line in ax.lines if line.get_transform() != ax.transData]
+        assert len(moved) == len([note for note in ax.texts if note.arrow_patch is not None]) > 0
+
+
 def test_methods_without_an_accuracy_are_named() -> None:
     usual = [ax.get_title(loc="left") for ax in published_cost().axes]
     assert [title for title in usual if title] == ["ConvNeXt-T, 600 epochs", "DeiT-S, 600 epochs"]
     figure = published_cost(["swin_t"])
-    assert figure.get_suptitle() == "no accuracy was published for AutoMix, SAMix, TransMix on Swin-T"
+    told = figure.get_suptitle().replace("\n", " ")
+    assert told == f"no accuracy was published for AutoMix, SAMix, TransMix on Swin-T; {NOTE}"
     assert len(figure.axes[0].lines) == 11
 
 

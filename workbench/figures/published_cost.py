@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from workbench import style
 from workbench.config import UsageError, choose
 from workbench.figures.tradeoff import ROOMY
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+ASIDE = [side * d for d in range(30) for side in ((1, -1) if d else (1,))]
+"""Points by which a mark may be moved aside, the nearest first."""
+APART = 0.8
+"""Smallest distance of two marks, in the sum of their radii."""
+NOTE = "marks that would cover others are moved aside: a thin line leads to their cost"
 COSTS = {"train_hours": "whole training (hours)", "memory_gb": "GPU memory (GB)"}
 
 
@@ -46,7 +53,10 @@ def published_cost(
         shown = sorted(handles, key=[names.method(key) for key in style.LABELS].index)
         ncols = style.legend_columns(width, shown)
         figure.legend([handles[label] for label in shown], shown, loc="outside lower center", ncols=ncols)
-        _tell_lacking(figure, panels)
+        _tell(figure, [*_lacking(panels), NOTE])  # before the marks are moved, which depends on the panels' size
+        figure.draw_without_rendering()
+        for ax in grid.flat:
+            _spread(ax)
         return figure
 
 
@@ -73,16 +83,43 @@ def _panels(axes: Sequence[Axes], table: pd.DataFrame) -> None:
     axes[0].set_title(f"{names.BACKBONES.get(net, net)}, {table.attrs['epochs']} epochs", loc="left")
 
 
-def _tell_lacking(figure: Figure, panels: Mapping[str, pd.DataFrame]) -> None:
-    """Above the panels: methods that can't be shown."""
-    told = [
+def _lacking(panels: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Methods that can't be shown."""
+    return [
         f"no accuracy was published for {', '.join(table.attrs['lacking'])} on {names.BACKBONES.get(net, net)}"
         for net, table in panels.items()
         if table.attrs["lacking"]
     ]
-    if told:
-        lines = style.wrap(figure, "; ".join(told), figure.get_figwidth() - 0.1, style.SMALLEST)
-        figure.suptitle("\n".join(lines), fontsize=style.SMALLEST, color=style.MUTED)
+
+
+def _tell(figure: Figure, told: Sequence[str]) -> None:
+    """Above the panels, in small print."""
+    lines = style.wrap(figure, "; ".join(told), figure.get_figwidth() - 0.1, style.SMALLEST)
+    figure.suptitle("\n".join(lines), fontsize=style.SMALLEST, color=style.MUTED)
+
+
+def _spread(ax: Axes) -> None:
+    """Move marks that would lie on others aside, as little as will do, each with a thin line to where it belongs: the
+    cheap methods have one printed cost. The data of the lines stay as they are."""
+    from matplotlib.transforms import ScaledTranslation
+
+    figure = style.page(ax)
+    taken: list[tuple[np.ndarray, float]] = []
+    for line in sorted(ax.lines, key=lambda line: -float(line.get_ydata()[0])):
+        x, y = (float(values[0]) for values in line.get_data())
+        (left, height), radius = 72 / figure.dpi * ax.transData.transform((x, y)), line.get_markersize() / 2
+        aside = next(d for d in ASIDE if d == ASIDE[-1] or _free(np.array([left + d, height]), radius, taken))
+        taken.append((np.array([left + aside, height]), radius))
+        if aside:
+            line.set_transform(ax.transData + ScaledTranslation(aside / 72, 0, figure.dpi_scale_trans))
+            lead = {"arrowstyle": "-", "color": style.MUTED, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 0}
+            note = ax.annotate("", (x, y), (aside, 0), textcoords="offset points", arrowprops=lead, zorder=1)
+            note.set_in_layout(False)
+
+
+def _free(here: np.ndarray, radius: float, taken: Sequence[tuple[np.ndarray, float]]) -> bool:
+    """Whether a mark leaves the others to be seen; places and radii in points."""
+    return all(np.hypot(*(here - place)) >= APART * (radius + other) for place, other in taken)
 
 
 def _panel(ax: Axes, table: pd.DataFrame, cost: str) -> None:
