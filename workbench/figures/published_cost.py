@@ -105,8 +105,8 @@ def _spread(ax: Axes) -> None:
 
     figure = style.page(ax)
     taken: list[tuple[np.ndarray, float]] = []
-    for line in sorted(ax.lines, key=lambda line: -float(line.get_ydata()[0])):
-        x, y = (float(values[0]) for values in line.get_data())
+    for line in sorted(ax.lines, key=lambda line: -np.asarray(line.get_ydata())[0]):
+        x, y = (float(np.asarray(values)[0]) for values in line.get_data())
         (left, height), radius = 72 / figure.dpi * ax.transData.transform((x, y)), line.get_markersize() / 2
         aside = next(d for d in ASIDE if d == ASIDE[-1] or _free(np.array([left + d, height]), radius, taken))
         taken.append((np.array([left + aside, height]), radius))
