@@ -131,6 +131,13 @@ def test_tradeoff_without_memory_has_one_panel(tmp_path: Path) -> None:
     assert "step time" in ax.get_xlabel()
 
 
+def test_a_thousandth_more_memory_does_not_look_like_a_price(tmp_path: Path) -> None:
+    costs = {"vanilla": 1000, "mixup": 1001, "cutmix": 1005}
+    runs = [write_run(tmp_path, RunConfig(method=m), memory_bytes=most) for m, most in costs.items()]
+    low, high = render(runs, "tradeoff").axes[1].get_xlim()
+    assert high - low >= 0.1 and low < 1 and high > 1.005
+
+
 def test_crowded_points_get_a_legend(tmp_path: Path) -> None:
     runs = [
         write_run(tmp_path, RunConfig(method=m), accuracy=0.7, seconds_per_step=0.1, memory_bytes=100)

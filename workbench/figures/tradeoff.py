@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ROOMY = 4.5
 """Inches from which the panels stand side by side."""
+LEAST = 0.1
+"""Least width of an axis of costs, in multiples of vanilla."""
 COSTS = {
     "seconds": "step time (\N{MULTIPLICATION SIGN} vanilla)",
     "memory": "peak memory (\N{MULTIPLICATION SIGN} vanilla)",
@@ -48,11 +50,20 @@ def tradeoff(runs: Sequence[StoredRun], *, venue: str = "cvpr", columns: int = 1
         for ax in axes[:1] if beside else axes:
             ax.set_ylabel("test accuracy (%)")
         panels = [_points(ax, found, cost) for ax, cost in zip(axes, known, strict=True)]
+        for ax in axes:
+            _at_least(ax, LEAST)
         figure.suptitle(
             f"bars: \N{PLUS-MINUS SIGN} 1 standard deviation over {count_of_seeds(found.seeds)}", size="small"
         )
         _name_points(figure, axes, panels)
         return figure
+
+
+def _at_least(ax: Axes, span: float) -> None:
+    """Widen the axis of costs to so much: a thousandth more must not look like a price."""
+    low, high = ax.get_xlim()
+    missing = max(0.0, span - (high - low)) / 2
+    ax.set_xlim(low - missing, high + missing)
 
 
 def _name_points(figure: Figure, axes: Sequence[Axes], panels: Sequence[list[Point]]) -> None:
