@@ -53,7 +53,7 @@ def test_no_mark_lies_behind_another(venue: str, columns: int) -> None:
         seen = [line.get_transform().transform(line.get_xydata()[0]) * 72 / figure.dpi for line in ax.lines]
         size = [line.get_markersize() for line in ax.lines]
         for i, j in combinations(range(len(seen)), 2):
-            assert np.hypot(*(seen[i] - seen[j])) > 0.38 * (size[i] + size[j])
+            assert np.hypot(*(seen[i] - seen[j])) > 0.43 * (size[i] + size[j])
         moved = [line for line in ax.lines if line.get_transform() != ax.transData]
         assert len(moved) == len([note for note in ax.texts if note.arrow_patch is not None]) > 0
 

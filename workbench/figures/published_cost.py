@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ASIDE = [side * d for d in range(30) for side in ((1, -1) if d else (1,))]
 """Points by which a mark may be moved aside, the nearest first."""
-APART = 0.8
+APART = 0.9
 """Smallest distance of two marks, in the sum of their radii."""
 NOTE = "marks that would cover others are moved aside: a thin line leads to their cost"
 COSTS = {"train_hours": "whole training (hours)", "memory_gb": "GPU memory (GB)"}
@@ -105,8 +105,8 @@ def _spread(ax: Axes) -> None:
 
     figure = style.page(ax)
     taken: list[tuple[np.ndarray, float]] = []
-    for line in sorted(ax.lines, key=lambda line: -np.asarray(line.get_ydata())[0]):
-        x, y = (float(np.asarray(values)[0]) for values in line.get_data())
+    for line in sorted(ax.lines, key=lambda line: -np.asarray(line.get_ydata(), float)[0]):
+        x, y = np.asarray(line.get_xydata(), float)[0]
         (left, height), radius = 72 / figure.dpi * ax.transData.transform((x, y)), line.get_markersize() / 2
         aside = next(d for d in ASIDE if d == ASIDE[-1] or _free(np.array([left + d, height]), radius, taken))
         taken.append((np.array([left + aside, height]), radius))
