@@ -55,7 +55,7 @@ def test_one_line(words: str, message: str, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("analyse calibration here --options bins=15 bins=10", "one value a setting can be given, got bins=15 bins=10"),
+        ("analyse calibration here --options bins=15 bins=10", "--options: expected every setting once, got bins=15"),
         ("analyse calibration", "no runs were named; give run folders"),
         ("analyse calibration here", "no finished run in here"),
     ],

@@ -50,8 +50,10 @@ def _refuse(commands: Commands, words: Sequence[str], event: Any) -> None:
         told = f"{_named(event.argument)} must be {_kind(event.argument)}, got {shown(event.value)}"
         raise UsageError(f"{command}: {told}{hint}")
     if kind == "InstantiationFailure" and event.argument is not None:
-        got = " ".join(event.message.rpartition(": ")[2].split())
-        raise UsageError(f"{command}: {_named(event.argument)} must be {_kind(event.argument)}, got {got}")
+        said = " ".join(event.message.rpartition(": ")[2].split())
+        ours = said.startswith("expected ")  # of `words`, which says it all
+        told = f": {said}" if ours else f" must be {_kind(event.argument)}, got {said}"
+        raise UsageError(f"{command}: {_named(event.argument)}{told}")
 
 
 def _unknown(command: str, word: str, known: Sequence[str]) -> str:

@@ -37,7 +37,7 @@ def _mapping(words: Sequence[str]) -> dict[str, Any]:
     pairs = [word.split("=", 1) for word in words]
     found = {key: parse_yaml(value, key) for key, value in pairs}
     if len(found) < len(pairs):
-        raise UsageError(f"one value a setting can be given, got {' '.join(words)}")
+        raise UsageError(f"expected every setting once, got {' '.join(words)}")
     return found
 
 
