@@ -11,7 +11,7 @@ import torch
 
 from workbench.bench import bench_train
 from workbench.bench import train as bench
-from workbench.config import RunFailed, UsageError
+from workbench.config import UsageError
 from workbench.runs.execute import Pulse
 from workbench.train import Training
 
@@ -95,5 +95,5 @@ def test_mistakes(settings: dict[str, Any], message: str, tmp_path: Path) -> Non
 
 def test_a_place_that_can_t_be_written_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunFailed, match="can't write"):
+    with pytest.raises(UsageError, match="must be a folder"):
         bench_train("resnet8", 4, 1, tmp_path / "file" / "out", steps=1)

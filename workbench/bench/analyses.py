@@ -42,8 +42,8 @@ def bench_analyses(
 ) -> str:
     """Time ours and the other in turn and report the ratio of each round; returns a table, writes `analyses.csv`.
 
-    logits: samples and classes of the calibration error. side, rows: of the images of Grad-CAM; the others have
-    images of 32 pixels.
+    logits: samples and classes of the calibration error. side, rows: of the images of Grad-CAM; corruptions have 4
+    times as many images of 32 pixels, a landscape 8 times, the eigenvalue twice as many.
     """
     check_counts(rounds=rounds, side=side, rows=rows, samples=logits[0], classes=logits[1])
     heap, device = warm_heap(), torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -66,9 +66,9 @@ def _pairs(logits: tuple[int, int], side: int, rows: int, device: torch.device) 
     """One after the other, so that what one needs is gone before the next is built."""
     yield from _calibration(*logits)
     yield _grad_cam(side, rows, device)
-    yield _corruptions(device)
-    yield _landscape(device)
-    yield _eigenvalue(device)
+    yield _corruptions(4 * rows, device)
+    yield _landscape(8 * rows, device)
+    yield _eigenvalue(2 * rows, device)
 
 
 def _net(name: str, side: int, device: torch.device) -> Net:
@@ -118,8 +118,8 @@ def _grad_cam(side: int, rows: int, device: torch.device) -> Pair:
     )
 
 
-def _corruptions(device: torch.device) -> Pair:
-    x, _ = batch(32, 128, device)
+def _corruptions(rows: int, device: torch.device) -> Pair:
+    x, _ = batch(32, rows, device)
 
     def together() -> None:
         for kind in CORRUPTIONS:
@@ -130,16 +130,16 @@ def _corruptions(device: torch.device) -> Pair:
             for i in range(len(x)):
                 corrupt(x[i : i + 1], kind, 3, generator(0, kind, i))
 
-    return Pair("15 corruptions of 128 images", "the same, image by image", together, one_by_one)
+    return Pair(f"15 corruptions of {rows} images", "the same, image by image", together, one_by_one)
 
 
-def _landscape(device: torch.device) -> Pair:
-    net, data = _net("resnet18", 32, device), _examples(256, device)
+def _landscape(rows: int, device: torch.device) -> Pair:
+    net, data = _net("resnet18", 32, device), _examples(rows, device)
 
     def plain() -> None:
         with torch.no_grad():
             for _ in range(POINTS):
-                for x, y in data.batches(256, device):
+                for x, y in data.batches(rows, device):
                     F.cross_entropy(net(x), y)
 
     return Pair(
@@ -150,9 +150,9 @@ def _landscape(device: torch.device) -> Pair:
     )
 
 
-def _eigenvalue(device: torch.device) -> Pair:
+def _eigenvalue(rows: int, device: torch.device) -> Pair:
     """The products that the top eigenvalue takes are counted first, and as many bare ones are the measure."""
-    net, data = _net("resnet8", 32, device), _examples(64, device)
+    net, data = _net("resnet8", 32, device), _examples(rows, device)
 
     def found() -> int:
         with differentiable(net):

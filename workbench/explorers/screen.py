@@ -24,7 +24,8 @@ class Screen:
 
     def __init__(self) -> None:
         self.widget = parts.picture(WIDE, 1)
-        self.widget.layout.max_width, self.widget.layout.height = "100%", "auto"  # in a narrow notebook it shrinks
+        self.widget.layout.height = "auto"
+        self.widget.layout.max_width = "calc(100% - 4px)"  # in a narrow notebook it shrinks, its margins kept
         self.clear()
 
     def show(self, figure: Figure) -> None:
