@@ -141,10 +141,11 @@ class Hessian(Result):
             ax.spines["left"].set_visible(False)
         alone = not (len(self.nodes) or len(self.eigenvalues))
         shown, marker = (self.trace_samples, "o") if alone else (self.eigenvalues, "v")
-        ax.plot(
-            shown, np.full(len(shown), 0.04), color=style.PALETTE["automix"], linestyle="", marker=marker, markersize=4,
-            transform=ax.get_xaxis_transform(), clip_on=False,
-        )  # fmt: skip
+        if len(shown):  # unclipped marks of nothing would pull the layout to the corner of the figure
+            ax.plot(
+                shown, np.full(len(shown), 0.04), color=style.PALETTE["automix"], linestyle="", marker=marker,
+                markersize=4, transform=ax.get_xaxis_transform(), clip_on=False,
+            )  # fmt: skip
         ax.set(xlabel="trace, by each probe" if alone else "eigenvalue", title=run_name(self.name))
         ax.text(0.98, 0.96, self._quoted(), transform=ax.transAxes, ha="right", va="top", linespacing=1.4)
 
