@@ -141,8 +141,8 @@ def test_a_file_where_a_folder_should_be_is_one_line(
     with pytest.raises(SystemExit) as caught:
         main([w.replace("FILE", str(file)).replace("RUNS", str(tmp_path / "runs")) for w in words])
     told = capsys.readouterr().err.strip()
-    assert caught.value.code == 1
-    assert f"can't write {file}" in told and "choose another folder" in told
+    assert caught.value.code == 2
+    assert f"must be a folder, but {file} is a file; name another folder" in told
     assert "\n" not in told and "Errno" not in told
     assert file.read_text() == "of somebody"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workbench.config import RunFailed, UsageError
+from workbench.config import UsageError
 from workbench.figures import mix, samples
 from workbench.figures.mix import mix_files
 
@@ -101,5 +101,5 @@ def test_a_damaged_picture_gets_no_advice_about_data_sets(tmp_path: Path, pair: 
 
 
 def test_a_place_that_can_t_be_written_is_told_in_one_line(tmp_path: Path, pair: tuple[Path, Path]) -> None:
-    with pytest.raises(RunFailed, match="can't write"):
+    with pytest.raises(UsageError, match=r"must be a folder, but .* is a file"):
         mix_files("mixup", pair, 0.5, pair[0] / "m.png", size=16)
