@@ -95,10 +95,8 @@ class Training:
     def _step(self, x: Tensor, y: Tensor, epoch: int, index: int) -> Tensor:
         if self.config.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        draw, scaler = (
-            Draw(self.config.seed, epoch, index, rank=self.accelerator.process_index),
-            self.accelerator.scaler,
-        )
+        draw = Draw(self.config.seed, epoch, index, rank=self.accelerator.process_index)
+        scaler = self.accelerator.scaler
         with self.accelerator.autocast():
             mixed = self.method.mix(x, y, self.net, draw)
         for build_loss in self.method.losses(mixed, y, self.net):
