@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -10,7 +11,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import IPython
 import pytest
 
 from workbench.config import RunConfig, RunFailed, UsageError
@@ -202,11 +205,14 @@ def test_of_several_runs_each_is_trained_once_and_a_mistake_in_one_is_told_first
     assert handle.state == "done"
 
 
-@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("shown_on", ["terminal", "notebook", "file"])
 def test_in_a_file_the_bar_leaves_few_lines(
-    terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shown_on: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    importlib.import_module("ipykernel.zmqshell")  # a script that has it is no notebook yet
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: shown_on == "terminal")
+    if shown_on == "notebook":
+        monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
     looks = iter([False] * 6 + [True] * 2)
 
     class Training:
@@ -216,7 +222,7 @@ def test_in_a_file_the_bar_leaves_few_lines(
     handle = Run(prepare(RunConfig(**SETTINGS), tmp_path))
     _watch([handle], [Training()], progress=True)  # type: ignore[list-item]
     shown = capsys.readouterr().err.count("training:")
-    assert shown >= 5 if terminal else shown <= 2
+    assert shown <= 2 if shown_on == "file" else shown >= 5
 
 
 def test_one_in_the_background_has_nothing_to_do_where_all_is_done(tmp_path: Path) -> None:

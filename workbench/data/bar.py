@@ -14,7 +14,13 @@ RARELY = 30.0
 
 def pause(lively: float) -> float:
     """Seconds between two states of a long bar: `lively` on a terminal or a notebook's page, RARELY in a file."""
-    return lively if sys.stderr.isatty() or "ipykernel" in sys.modules else RARELY
+    return lively if sys.stderr.isatty() or _in_notebook() else RARELY
+
+
+def _in_notebook() -> bool:
+    # Scripts import ipykernel too, by way of other packages: only a shell that has a kernel writes to a page.
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 def bar(items: Any = None, desc: str = "", total: int | None = None, unit: str = "it") -> tqdm:
