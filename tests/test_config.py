@@ -20,10 +20,12 @@ from workbench.config import (
     RunConfig,
     UsageError,
     check_fields,
+    check_whole,
     choose,
     dump,
     from_dict,
     hints,
+    is_whole,
     load_config,
     nearest,
     shown,
@@ -55,9 +57,26 @@ def test_the_callers_mappings_are_copied() -> None:
 
 
 def test_numpy_values_become_pythons_own() -> None:
-    config = RunConfig(lr=np.float64(0.5), data=np.str_("digits"), params={"alpha": np.float64(2)})
-    assert [type(v) for v in (config.lr, config.data, config.params["alpha"])] == [float, str, float]
+    params = {"alpha": np.float32(2), "size": np.int64(3)}
+    config = RunConfig(lr=np.float64(0.5), data=np.str_("digits"), seed=np.int64(3), params=params)  # type: ignore[arg-type]
+    kinds = [type(v) for v in (config.lr, config.data, config.seed, *config.params.values())]
+    assert kinds == [float, str, int, float, int]
     assert "lr: 0.5\n" in dump(config)
+    assert config.run_id == RunConfig(lr=0.5, data="digits", seed=3, params={"alpha": 2.0, "size": 3}).run_id
+
+
+@pytest.mark.parametrize("value", [True, np.bool_(True), 3.0, np.float32(3), "3", None, [3], math.nan])
+def test_what_is_no_whole_number(value: Any) -> None:
+    assert not is_whole(value)
+    with pytest.raises(UsageError, match="points must be a whole number from 3, got "):
+        check_whole("points", value, 3)
+
+
+@pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3)])
+def test_whole_numbers_of_numpy_are_whole_numbers(value: Any) -> None:
+    check_whole("points", value, 3, 3)
+    with pytest.raises(UsageError, match="points must be a whole number from 4 to 9, got "):
+        check_whole("points", value, 4, 9)
 
 
 # -------------------------------------------------------------------------------------------------------- bounds

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import IPython
 import pytest
 
 from workbench.config import RunConfig, RunFailed, UsageError
@@ -212,7 +211,7 @@ def test_in_a_file_the_bar_leaves_few_lines(
     importlib.import_module("ipykernel.zmqshell")  # a script that has it is no notebook yet
     monkeypatch.setattr(sys.stderr, "isatty", lambda: shown_on == "terminal")
     if shown_on == "notebook":
-        monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
+        monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(kernel=object()))
     looks = iter([False] * 6 + [True] * 2)
 
     class Training:

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import math
+import numbers
 import re
 import types
 import typing
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar
 
 import yaml
 
@@ -65,7 +66,24 @@ def choose(table: Mapping[str, T], name: str, what: str) -> T:
     return table[name]
 
 
-# --------------------------------------------------------------------------------------------- bounds of a parameter
+# --------------------------------------------------------------------------------------- numbers and their bounds
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a real number, of Python or NumPy; True and False are none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number, of Python or NumPy; True and False are none, nor is 3.0."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def check_whole(what: str, value: object, low: int, high: float = math.inf) -> None:
+    """UsageError unless `value` is a whole number from `low` to `high`."""
+    if not is_whole(value) or not low <= value <= high:
+        upper = f" to {high}" if high < math.inf else ""
+        raise UsageError(f"{what} must be a whole number from {low}{upper}, got {shown(value)}")
 
 
 @dataclass(frozen=True)
@@ -77,7 +95,7 @@ class Range:
     high: float
 
     def __contains__(self, value: object) -> bool:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and self.low <= value <= self.high
+        return is_number(value) and self.low <= value <= self.high
 
     def __str__(self) -> str:
         return f"{self.low:.12g} to {self.high:.12g}"
@@ -125,9 +143,8 @@ def _expected(plain: Any, bounds: Range | None, value: Any) -> str | None:
         fits = any(type(value) is type(choice) and value == choice for choice in choices)
         return None if fits else f"one of {', '.join(map(repr, choices))}"
     if plain in (int, float):
-        kinds = (int,) if plain is int else (int, float)
         number = "a whole number" if plain is int else "a number"
-        fits = isinstance(value, kinds) and value in (bounds or Range(-math.inf, math.inf))
+        fits = (is_whole if plain is int else is_number)(value) and value in (bounds or Range(-math.inf, math.inf))
         fits = fits and (plain is int or math.isfinite(value))
         return None if fits else number + (f" from {bounds}" if bounds else "")
     if plain in (str, bool):
@@ -144,16 +161,17 @@ def _is_plain(value: Any, depth: int = 5) -> bool:
         return depth > 0 and all(isinstance(k, str) and _is_plain(v, depth - 1) for k, v in value.items())
     if isinstance(value, (list, tuple)):
         return depth > 0 and all(_is_plain(v, depth - 1) for v in value)
-    return value is None or isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value))
+    return value is None or isinstance(value, (str, bool)) or (is_number(value) and math.isfinite(value))
 
 
 def _plain(value: Any) -> Any:
-    """A copy of a value in Python's own types: NumPy's floats and texts pass the checks, but no YAML writer."""
+    """A copy of a value in Python's own types: NumPy's numbers and texts pass the checks, but no YAML writer."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
-    kind = next((k for k in (bool, int, float, str) if isinstance(value, k)), None)
+    kinds = {bool: bool, numbers.Integral: int, numbers.Real: float, str: str}
+    kind = next((own for kind, own in kinds.items() if isinstance(value, kind)), None)
     return value if kind is None else kind(value)
 
 
@@ -344,8 +362,8 @@ def _settings(path: Path, _version: tuple[int, ...]) -> RunConfig:
     if not isinstance(values, dict):
         raise UsageError(f"{path}: expected a mapping of settings, got {type(values).__name__}")
     written = values.pop("format", FORMAT)
-    if not isinstance(written, int) or not 1 <= written <= FORMAT:
-        newer = isinstance(written, int) and written > FORMAT
+    if not is_whole(written) or not 1 <= written <= FORMAT:
+        newer = is_whole(written) and written > FORMAT
         mend = "update the workbench" if newer else f"write format: {FORMAT}, or leave it out"
         raise UsageError(f"{path}: written in format {shown(written)}, this workbench reads 1 to {FORMAT}; {mend}")
     foreign = "; or it is a run of another tool or version" if path.name == "config.yaml" else ""

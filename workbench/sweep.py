@@ -15,7 +15,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from workbench.config import RunConfig, RunFailed, UsageError, from_dict, load_yaml, nearest, shown
+from workbench.config import RunConfig, RunFailed, UsageError, check_whole, from_dict, load_yaml, nearest, shown
 from workbench.data.bar import pause
 from workbench.runs import Run, prepare, resume
 from workbench.runs.environment import cores
@@ -120,7 +120,7 @@ def launch_all(configs: Sequence[RunConfig], root: str | Path, jobs: int = 1) ->
 
 def _prepared(configs: Sequence[RunConfig], root: str | Path, jobs: int) -> list[Path]:
     """The run folders; all settings are checked before the first is made."""
-    _expect(isinstance(jobs, int) and jobs >= 1, "jobs", "a whole number from 1", jobs)
+    check_whole("jobs", jobs, 1)
     for config in configs:
         check(config)
     return [prepare(config, root) for config in configs]
@@ -128,7 +128,7 @@ def _prepared(configs: Sequence[RunConfig], root: str | Path, jobs: int) -> list
 
 def train_all(paths: Sequence[Path], jobs: int = 1, progress: bool = True, data_root: str | None = None) -> list[Run]:
     """Train what lies in run folders, as `sweep` does."""
-    _expect(isinstance(jobs, int) and jobs >= 1, "jobs", "a whole number from 1", jobs)
+    check_whole("jobs", jobs, 1)
     handles = [Run(path) for path in {path.resolve(): path for path in paths}.values()]  # each once
     waiting = [handle for handle in handles if handle.state != "done"]
     for handle in waiting:

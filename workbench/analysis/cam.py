@@ -26,7 +26,7 @@ from workbench.analysis.chunks import chunk_of
 from workbench.analysis.inputs import Data, Examples, device_of, examples
 from workbench.analysis.pace import progress, timed
 from workbench.analysis.side_by_side import Nets, check_nets
-from workbench.config import UsageError, choose, shown
+from workbench.config import check_whole, choose
 from workbench.models import Net
 
 if TYPE_CHECKING:
@@ -149,8 +149,8 @@ def cam(
     """
     entry = choose(MAPS, kind, "kind of map")
     choose(TARGETS, target, "target")
-    if images is not None and (not isinstance(images, int) or images < 1):
-        raise UsageError(f"images must be a whole number from 1, got {shown(images)}")
+    if images is not None:
+        check_whole("images", images, 1)
     data = examples(data, images, seed)
     nets = check_nets(nets, data)
     found = []

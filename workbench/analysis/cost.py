@@ -31,7 +31,7 @@ from workbench.analysis.chunks import enough_memory
 from workbench.analysis.inputs import Data, check_fit, device_of, examples, same_numbers
 from workbench.analysis.pace import progress, timed
 from workbench.analysis.run_names import run_name
-from workbench.config import UsageError, choose, shown
+from workbench.config import check_whole, choose
 from workbench.draw import Draw
 from workbench.methods import METHODS, Method, build
 from workbench.models import Net
@@ -153,8 +153,7 @@ def cost(
     RunFailed where a step does not fit in memory.
     """
     for what, number, least in (("batch_size", batch_size, 1), ("steps", steps, 0)):
-        if not isinstance(number, int) or isinstance(number, bool) or number < least:
-            raise UsageError(f"{what} must be a whole number from {least}, got {shown(number)}")
+        check_whole(what, number, least)
     choose(DTYPES, precision, "precision")
     chosen = examples(data, batch_size, seed)
     check_fit(net, chosen)

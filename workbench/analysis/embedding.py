@@ -34,7 +34,7 @@ from workbench.analysis.chunks import chunk_of
 from workbench.analysis.inputs import Data, Examples, device_of, examples
 from workbench.analysis.pace import Bar, progress, timed
 from workbench.analysis.side_by_side import Nets, check_nets
-from workbench.config import UsageError, choose, shown
+from workbench.config import UsageError, choose, is_number, shown
 from workbench.models import Net
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def embedding(
     title = choose(METHODS, method, "method of the map")
     if method == "umap" and importlib.util.find_spec("umap") is None:
         raise UsageError("method umap needs umap-learn, which is not here: pip install 'workbench[umap]', or take tsne")
-    if not isinstance(perplexity, int | float) or not perplexity >= 1:
+    if not is_number(perplexity) or not perplexity >= 1:
         raise UsageError(f"perplexity must be a number from 1, got {shown(perplexity)}")
     data = examples(data, images, seed)
     if len(data) < FEWEST:

@@ -31,7 +31,7 @@ from workbench.analysis.inputs import Data, Examples, check_fit, device_of, exam
 from workbench.analysis.pace import progress
 from workbench.analysis.run_names import run_name
 from workbench.analysis.visibility import seen
-from workbench.config import UsageError, check_fields, shown
+from workbench.config import UsageError, check_fields, check_whole
 from workbench.draw import Draw
 from workbench.methods import METHODS, Method, build
 from workbench.models import Net
@@ -290,8 +290,7 @@ def _check(data: Examples, draws: int, limits: tuple[float, float]) -> None:
         )
     if not bool(data.masks.any()):
         raise UsageError("fidelity needs images with objects, but all masks are empty")
-    if not isinstance(draws, int) or draws < 1:
-        raise UsageError(f"draws must be a whole number from 1, got {shown(draws)}")
+    check_whole("draws", draws, 1)
     if not all(0 <= limit <= 1 for limit in limits):
         raise UsageError(f"label_from and visible_below must be from 0 to 1, got {limits[0]} and {limits[1]}")
 

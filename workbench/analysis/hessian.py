@@ -26,7 +26,7 @@ from workbench.analysis.inputs import Data, check_fit, device_of, examples
 from workbench.analysis.lanczos import quadrature, smoothed
 from workbench.analysis.pace import Bar, progress
 from workbench.analysis.run_names import run_name
-from workbench.config import UsageError, shown
+from workbench.config import UsageError, check_whole, shown
 from workbench.draw import Draw, send
 from workbench.models import Net
 
@@ -223,8 +223,7 @@ def _one_more(bar: Bar, known: int) -> None:
 
 def _check(net: Net, **numbers: int) -> None:
     for what, number in numbers.items():
-        if not isinstance(number, int) or number < (what == "steps"):
-            raise UsageError(f"{what} must be a whole number from {int(what == 'steps')}, got {shown(number)}")
+        check_whole(what, number, int(what == "steps"))
     if not any(numbers[what] for what in PARTS):
         raise UsageError(f"hessian needs at least one of {', '.join(PARTS)} above 0, got 0 for all; nothing was asked")
     if numbers["top"] > MOST:

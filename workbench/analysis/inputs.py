@@ -13,7 +13,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from workbench.config import UsageError, shown
+from workbench.config import UsageError, check_whole, shown
 from workbench.data import ImageSet
 from workbench.data.imageset import check_images
 from workbench.draw import Draw
@@ -96,8 +96,8 @@ def check_floating(images: Tensor) -> None:
 def _rows(total: int, number: int | None, seed: int) -> Tensor:
     if total == 0:
         raise UsageError("an analysis needs at least one image, got none")
-    if number is not None and (not isinstance(number, int) or number < 1):
-        raise UsageError(f"the number of images must be a whole number from 1, got {shown(number)}")
+    if number is not None:
+        check_whole("the number of images", number, 1)
     if number is None or number >= total:
         return torch.arange(total)
     return torch.from_numpy(Draw(seed, stream="analysis").rng.permutation(total)[:number]).sort().values

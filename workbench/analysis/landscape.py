@@ -46,7 +46,7 @@ from workbench.analysis.slices import (
     random_direction,
     recompute_statistics,
 )
-from workbench.config import UsageError, choose, shown
+from workbench.config import UsageError, choose, is_number, is_whole, shown
 from workbench.models import Net
 
 if TYPE_CHECKING:
@@ -286,10 +286,10 @@ def _axes(way: Way, nets: int, points: int, span: float) -> tuple[np.ndarray, np
     """Points along a and along b; UsageError for options that make none."""
     if not way.fewest <= nets <= way.most:
         raise UsageError(f"this way of a landscape takes {way.asked}, got {nets}; name other runs or another way")
-    if not isinstance(points, int) or not 3 <= points <= MOST_POINTS or (way.fewest == 1 and points % 2 == 0):
+    if not is_whole(points) or not 3 <= points <= MOST_POINTS or (way.fewest == 1 and points % 2 == 0):
         odd = "" if way.fewest > 1 else "odd and "
         raise UsageError(f"points must be {odd}from 3 to {MOST_POINTS}, got {shown(points)}")
-    if not isinstance(span, (int, float)) or not 0 < span < np.inf:
+    if not is_number(span) or not 0 < span < np.inf:
         raise UsageError(f"span must be above 0, got {shown(span)}")
     half = points // 2
     steps = np.arange(-half, half + 1) / half * span  # 0 is exactly 0

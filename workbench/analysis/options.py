@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from workbench.config import UsageError, nearest, shown
+from workbench.config import UsageError, is_number, nearest, shown
 
 TOLD = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", NoneType: "none"}
 """Types as an error line names them."""
@@ -87,5 +87,5 @@ def _is(value: Any, kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number(value)
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))

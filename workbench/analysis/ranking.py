@@ -20,7 +20,7 @@ from scipy import stats
 from workbench.analysis.base import Result
 from workbench.analysis.groups import group, one_setting, settings_tried
 from workbench.analysis.pace import paced
-from workbench.config import RunConfig, UsageError, shown
+from workbench.config import RunConfig, UsageError, check_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,10 +171,8 @@ def ranking(outcomes: Sequence[Outcome], *, draws: int = 2000, seed: int = 0, na
     uncertainty is underestimated, and the paired test is the stricter judge. UsageError for runs of different settings
     or test images, and where no seed is common to all methods.
     """
-    if not isinstance(draws, int) or isinstance(draws, bool) or not 1 <= draws <= MOST_DRAWS:
-        raise UsageError(f"draws must be a whole number from 1 to {MOST_DRAWS}, got {shown(draws)}")
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise UsageError(f"seed must be a whole number from 0, got {shown(seed)}")
+    check_whole("draws", draws, 1, MOST_DRAWS)
+    check_whole("seed", seed, 0)
     groups = group(outcomes)
     setting = one_setting(groups, "ranking").setting
     seeds = sorted(set.intersection(*(set(g.seeds) for g in groups)))

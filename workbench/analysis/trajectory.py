@@ -31,7 +31,7 @@ from workbench.analysis.slices import (
     moved_along,
     on_device,
 )
-from workbench.config import UsageError, shown
+from workbench.config import UsageError, check_whole
 from workbench.models import Net
 
 if TYPE_CHECKING:
@@ -234,8 +234,7 @@ def _named(direction: Tensor, state: Mapping[str, Tensor], net: Net) -> Directio
 
 
 def check_points(points: int) -> None:
-    if not isinstance(points, int) or not 3 <= points <= MOST_POINTS:
-        raise UsageError(f"points must be a whole number from 3 to {MOST_POINTS}, got {shown(points)}")
+    check_whole("points", points, 3, MOST_POINTS)
 
 
 def _grid(path: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ import numpy as np
 from workbench import style
 from workbench.config import RunFailed
 from workbench.figures.colorblind import confused
+from workbench.style import fonts
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -36,8 +37,8 @@ class Faulty(RunFailed):
 
 def faults(figure: Figure) -> list[str]:
     """What is wrong, a line each, naming the artist: parts that reach over the edge of the page and so are lost,
-    texts that lie over each other, texts under `style.SMALLEST` points, and what differs in its colour alone where the
-    colour-blind see none. The figure is drawn, not changed."""
+    texts that lie over each other, texts under `style.SMALLEST` points, characters that no font has, and what differs
+    in its colour alone where the colour-blind see none. The figure is drawn, not changed."""
     from matplotlib.text import Text
 
     figure.draw_without_rendering()
@@ -49,12 +50,24 @@ def faults(figure: Figure) -> list[str]:
         *(f"cut off: {_name(artist)}" for artist in cut),
         *(f"on each other: {_name(a)} and {_name(b)}" for a, b in covered),
         *(f"{text.get_fontsize():g} pt, too small: {_name(text)}" for text in small),
+        *_boxes([text for text, _ in texts]),
         *(
             f"told apart by colour alone, alike to {vision} vision: {_labelled(a.artist, a.label)} and "
             f"{_labelled(b.artist, b.label)}"
             for a, b, vision in confused(figure)
         ),
     ]
+
+
+def _boxes(texts: Sequence[Text]) -> list[str]:
+    """What is drawn as boxes, in one line for all: such names come by the dozen."""
+    missing = [(text, fonts.lacking(text.get_text(), text.get_fontfamily())) for text in texts]
+    boxed = [(text, characters) for text, characters in missing if characters]
+    if not boxed:
+        return []
+    listed = "".join(dict.fromkeys("".join(characters for _, characters in boxed)))
+    more = f" and {len(boxed) - 1} more" if len(boxed) > 1 else ""
+    return [f"no font here has {listed!r}: {_name(boxed[0][0])}{more} (a font that would do: {fonts.WIDE[0]})"]
 
 
 def file_faults(path: Path, width: float) -> list[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.analysis.run_names import short_names
+from workbench.config import is_whole
 from workbench.figures.tabular import MISSING
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _cell(key: str, value: Any) -> str:
     """Three digits of a number, a decimal of what is in percent."""
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
-    if isinstance(value, int | np.integer):
+    if is_whole(value):
         return _minus(f"{value:,}")
     if not isinstance(value, float):  # as NumPy's float64 is
         return str(value)

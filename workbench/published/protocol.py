@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from workbench.config import RunConfig
+from workbench.config import RunConfig, is_number
 from workbench.published import hyperparameters, names, recipes
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _parameters(config: RunConfig) -> dict[str, Any]:
     kind = METHODS.get(config.method)
     own = {f.name: f.default for f in dataclasses.fields(kind)} if kind and dataclasses.is_dataclass(kind) else {}
     own |= config.params
-    alphas = [value for key, value in own.items() if "alpha" in key and isinstance(value, (int, float))]
+    alphas = [value for key, value in own.items() if "alpha" in key and is_number(value)]
     smoothing = own.get("label_smoothing", 0.0) if config.label_smoothing is None else config.label_smoothing
     found = {"label smoothing": smoothing or "none"}
     found |= {"alpha": ",".join(f"{alpha:g}" for alpha in alphas)} if alphas else {}
@@ -188,7 +188,7 @@ def _same(own: Any, theirs: Any) -> bool:
         return any(_same(own, value) for value in theirs)
     if isinstance(own, str) and isinstance(theirs, str) and re.fullmatch(r"[\d.,]+", own + theirs):
         return [float(part) for part in own.split(",")] == [float(part) for part in theirs.split(",")]
-    if isinstance(own, (int, float)) and isinstance(theirs, (int, float)):
+    if is_number(own) and is_number(theirs):
         return math.isclose(own, theirs, rel_tol=1e-9)
     return bool(own == theirs)
 

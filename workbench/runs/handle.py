@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.config import RunConfig, RunFailed, UsageError, load_config
+from workbench.config import RunConfig, RunFailed, UsageError, is_number, load_config
 from workbench.runs.folder import is_locked, read_arrays, read_json
 from workbench.runs.signs import ask_to_end, is_awaited, was_asked
 
@@ -197,7 +197,7 @@ def _odd(result: dict[str, Any]) -> str:
     """Which number of a result is none; empty where all are."""
     for key, least, most in (("accuracy", 0, 1), ("test_images", 1, float("inf"))):
         value = result[key]
-        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
+        if not is_number(value) or not least <= value <= most:
             return f"{key} must be a number from {least} to {most}, got {value!r}"
     return "" if isinstance(result["classes"], list) else f"classes must be a list of names, got {result['classes']!r}"
 

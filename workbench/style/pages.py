@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.config import UsageError, choose
+from workbench.style import fonts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +68,7 @@ def paper(venue: str = "cvpr", columns: int = 1) -> Iterator[float]:
     from matplotlib import pyplot  # noqa: F401  # a notebook's backend changes settings when it is first imported
 
     width = page_width(venue, columns)
-    own = {"font.size": VENUES[venue].font, "figure.figsize": (width, 0.62 * width)}
+    own = {"font.family": fonts.families(), "font.size": VENUES[venue].font, "figure.figsize": (width, 0.62 * width)}
     with matplotlib.style.context(["default", str(SHEET), own]):
         yield width
 

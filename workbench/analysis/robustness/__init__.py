@@ -27,7 +27,7 @@ from workbench.analysis.robustness.corruptions import CORRUPTIONS, check_severit
 from workbench.analysis.robustness.measure import clean_hits, hits
 from workbench.analysis.robustness.official import files_of
 from workbench.analysis.run_names import run_name
-from workbench.config import UsageError, choose
+from workbench.config import UsageError, choose, is_whole
 from workbench.models import Net
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def robustness(
     data = examples(data, images, seed)
     check_fit(net, data)
     chosen = (kinds,) if isinstance(kinds, str) else tuple(kinds) or tuple(CORRUPTIONS)
-    levels = (severities,) if isinstance(severities, int) else tuple(severities)
+    levels = (severities,) if is_whole(severities) else tuple(severities)
     for kind in chosen:
         choose(CORRUPTIONS, kind, "corruption")
     for level in levels:

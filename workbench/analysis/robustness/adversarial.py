@@ -18,8 +18,9 @@ from workbench.analysis.inputs import Data, check_fit, device_of, examples
 from workbench.analysis.pace import paced
 from workbench.analysis.robustness import draws
 from workbench.analysis.robustness.attacks import MOST_STEPS, fgsm, gradient, pgd
-from workbench.analysis.robustness.measure import check_numbers, check_whole, clean_hits, hits
+from workbench.analysis.robustness.measure import check_numbers, clean_hits, hits
 from workbench.analysis.run_names import run_name
+from workbench.config import check_whole
 from workbench.models import Net
 
 if TYPE_CHECKING:

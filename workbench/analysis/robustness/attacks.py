@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from workbench.analysis.inputs import check_floating
-from workbench.analysis.robustness.measure import check_numbers, check_whole
+from workbench.analysis.robustness.measure import check_numbers
+from workbench.config import check_whole
 
 Classifier = Callable[[Tensor], Tensor]
 MOST_STEPS = 10_000

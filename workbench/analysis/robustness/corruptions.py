@@ -22,7 +22,7 @@ from torch import Tensor
 
 from workbench.analysis.inputs import check_floating
 from workbench.analysis.robustness import blur, digital, jpeg, noise, weather
-from workbench.config import UsageError, choose, shown
+from workbench.config import UsageError, choose, is_whole, shown
 
 SEVERITIES = (1, 2, 3, 4, 5)
 Rows = tuple[tuple[float, ...], ...]
@@ -164,5 +164,5 @@ def parameters(kind: str, severity: int, side: int) -> tuple[float, ...]:
 
 
 def check_severity(severity: object) -> None:
-    if not isinstance(severity, int) or isinstance(severity, bool) or severity not in SEVERITIES:
+    if not is_whole(severity) or severity not in SEVERITIES:
         raise UsageError(f"a severity is a whole number from 1 to 5, got {shown(severity)}")

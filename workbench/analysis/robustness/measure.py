@@ -10,7 +10,7 @@ from torch import Tensor
 from workbench.analysis.chunks import Chunk, chunk_of
 from workbench.analysis.inputs import Examples, device_of
 from workbench.analysis.options import plain
-from workbench.config import UsageError, shown
+from workbench.config import UsageError, is_number, shown
 from workbench.models import Net
 
 
@@ -41,12 +41,7 @@ def check_numbers(what: str, values: object, low: float, high: float) -> tuple[f
     """The values as floats. UsageError unless there is at least one and all lie from `low` to `high`."""
     values = plain(values)
     given = list(values) if isinstance(values, Sequence) and not isinstance(values, str) else []
-    fits = [isinstance(v, int | float) and not isinstance(v, bool) and low <= v <= high for v in given]
+    fits = [is_number(v) and low <= v <= high for v in given]
     if not given or not all(fits):
         raise UsageError(f"{what} must be a list of numbers from {low:g} to {high:g}, got {shown(values)}")
     return tuple(float(v) for v in given)
-
-
-def check_whole(what: str, value: object, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise UsageError(f"{what} must be a whole number from {low} to {high}, got {shown(value)}")

@@ -18,12 +18,13 @@ from workbench import style
 from workbench.analysis.base import Result
 from workbench.analysis.chunks import block_of, chunk_of
 from workbench.analysis.inputs import Data, check_fit, device_of, examples
+from workbench.analysis.options import plain
 from workbench.analysis.pace import paced
 from workbench.analysis.robustness import draws
-from workbench.analysis.robustness.measure import check_numbers, check_whole, clean_hits, hits
+from workbench.analysis.robustness.measure import check_numbers, clean_hits, hits
 from workbench.analysis.robustness.patches import hidden_cells, hide, shuffle
 from workbench.analysis.run_names import run_name
-from workbench.config import UsageError, choose, shown
+from workbench.config import UsageError, check_whole, choose, shown
 from workbench.models import Net
 
 if TYPE_CHECKING:
@@ -97,9 +98,10 @@ def occlusion(
     hiding, side = check_numbers("shares", shares, 0, 1), min(data.images.shape[2:])
     check_whole("cells", cells, 1, side)
     choose({"mean": 0, "black": 0, "noise": 0}, fill, "fill")
-    if isinstance(grids, int | str) or not grids:
+    listed: object = plain(grids)
+    if not isinstance(listed, Sequence) or isinstance(listed, str) or not listed:
         raise UsageError(f"grids must be a list of whole numbers from 1 to {side}, got {shown(grids)}")
-    for grid in grids:
+    for grid in listed:
         check_whole("a grid", grid, 1, side)
     size, chunk, counts = block_of(data), chunk_of(net, data), np.zeros(len(hiding) + len(grids))
 
