@@ -106,6 +106,7 @@ def _small() -> float:
 def _band(ax: Axes, result: Cam, nets: Sequence[int], titles: Sequence[str], top: float, side: float) -> None:
     """The images, and the maps of some of the nets, from `top` downwards. `side`: of a picture, in inches."""
     figure, below = style.page(ax), rooms(side)[0]
+    room = (1 + GAP) * side - 0.6 * style.SMALLEST / 72  # captions of neighbours stay apart
     for j, title in enumerate(titles):
         text = _title(figure, title, side)
         ax.text(j * (1 + GAP) + 0.5, top - 0.06, text, ha="center", va="bottom", fontsize="small", linespacing=1.0)
@@ -114,7 +115,7 @@ def _band(ax: Axes, result: Cam, nets: Sequence[int], titles: Sequence[str], top
         shown += [(overlay(picture, result.maps[net, i]), _caption(result, net, i)) for net in nets]
         for j, (pixels, caption) in enumerate(shown):
             place = (j * (1 + GAP), top + i * (1 + below))
-            _place(ax, pixels, place, cut(figure, caption, side, style.SMALLEST))
+            _place(ax, pixels, place, cut(figure, caption, room, style.SMALLEST))
             if j and len(result.masks):
                 _outline(ax, result.masks[i], place)
 
