@@ -18,7 +18,7 @@ import pytest
 from workbench.config import RunConfig, RunFailed, UsageError
 from workbench.runs import Run, prepare, runs
 from workbench.runs.folder import is_locked
-from workbench.sweep import Experiment, _threads, _watch, launch_all, load_experiment, sweep, train_all
+from workbench.sweep import Experiment, _watch, launch_all, load_experiment, sweep, train_all
 
 SETTINGS = {"data": "digits", "model": "resnet8", "size": 8, "epochs": 1, "batch_size": 512, "device": "cpu"}
 
@@ -92,21 +92,6 @@ def test_no_job_at_all_is_refused_before_anything_is_written(jobs: int, tmp_path
     with pytest.raises(UsageError, match="jobs must be a whole number from 1"):
         sweep(Experiment("x", {"mixup": {}}, (0,), SETTINGS).configs(), tmp_path / "runs", jobs)
     assert not (tmp_path / "runs").exists()
-
-
-@pytest.mark.parametrize(
-    ("jobs", "wished", "threads"),
-    [(1, None, 6), (2, None, 3), (4, None, 1), (9, None, 1), (1, "2", 2), (4, "2", 1), (1, "4,2", 4), (1, "no", 6)],
-)
-def test_threads_are_shared_out_within_what_is_granted(
-    jobs: int, wished: str | None, threads: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if wished is not None:
-        monkeypatch.setenv("OMP_NUM_THREADS", wished)
-    assert _threads(jobs) == threads
 
 
 def test_a_mistake_late_in_the_list_leaves_no_folder(tmp_path: Path) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,9 +15,9 @@ from tqdm.auto import tqdm
 from workbench.config import RunConfig, RunFailed, UsageError, check_whole, from_dict, load_yaml, nearest, shown
 from workbench.data.bar import pause
 from workbench.runs import Run, prepare, resume
-from workbench.runs.environment import cores
 from workbench.runs.execute import claimable, start
 from workbench.runs.folder import NAME
+from workbench.runs.workers import pool, script_left_alone
 from workbench.train import check
 
 FOLDER_NAME = "a text that begins with a letter or digit and goes on with these, '.', '_' or '-'; no slash, no '..'"
@@ -133,38 +130,16 @@ def train_all(paths: Sequence[Path], jobs: int = 1, progress: bool = True, data_
     waiting = [handle for handle in handles if handle.state != "done"]
     for handle in waiting:
         check(handle.config)  # a mistake in one is told before hours go into the others
-    context = multiprocessing.get_context("spawn")  # a forked child of a process that used threads can hang
-    with claimable(waiting), ProcessPoolExecutor(jobs, context, _start_worker, (_threads(jobs),)) as pool:
-        futures = [pool.submit(_work, run.path, data_root) for run in waiting]
+    with claimable(waiting), pool(jobs, [run.config for run in waiting]) as workers:
+        with script_left_alone():
+            futures = [workers.submit(_work, run.path, data_root) for run in waiting]
         try:
             _watch(handles, futures, progress)
         except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
+            workers.shutdown(wait=False, cancel_futures=True)
             raise
     _tell_failures(futures)
     return handles
-
-
-def _threads(jobs: int) -> int:
-    """Threads of each of `jobs` trainings: their share of the cores, and no more than OMP_NUM_THREADS asks for."""
-    share = max(1, cores() // jobs)
-    wished = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # a list counts by levels of nesting
-    return min(share, int(wished)) if wished.isdecimal() and int(wished) else share
-
-
-def _start_worker(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A worker whose sweep was killed must not go on training unseen; its run can be resumed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _work(path: Path, data_root: str | None) -> None:

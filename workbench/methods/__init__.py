@@ -34,6 +34,7 @@ from workbench.methods.transmix import TransMix
 from workbench.methods.vanilla import Vanilla
 
 __all__ = [
+    "BUILT_IN",
     "METHODS",
     "AdAutoMix",
     "AlignMix",
@@ -86,6 +87,8 @@ METHODS: dict[str, type[Method]] = {
     "smmix": SMMix,
     "decouplemix": DecoupleMix,
 }
+BUILT_IN = frozenset(METHODS)
+"""Keys of what comes with the workbench; all others are the user's own."""
 
 
 def build(method: str, params: Mapping[str, Any] | None = None, **more: Any) -> Method:

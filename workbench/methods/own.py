@@ -13,7 +13,7 @@ from torch import Tensor
 
 from workbench.config import Range, UsageError, shown
 from workbench.draw import Draw, Mode, send
-from workbench.methods import METHODS
+from workbench.methods import BUILT_IN, METHODS
 from workbench.methods.base import Method, Mixed, Paper
 from workbench.methods.masks import pair_weights, pairs, take
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 GIVEN = ("x", "other", "lam")
 """What the function is given, by position: images (B, C, H, W), their partners, and lambda (B, 1, 1, 1)."""
 _NAMES = ("alpha", "prob", "mode", "num_classes", "label_smoothing")
-_BUILT_IN = frozenset(METHODS)
 
 
 def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,12 +36,13 @@ def register(function: Callable[..., Any]) -> Callable[..., Any]:
     `Annotated[int, Range(1, 16)] = 4` as the bounds of its slider. alpha, prob and mode come by themselves.
 
     Gives the function back. A function made again in a notebook's cell replaces its older self; a name of ours is
-    refused with a UsageError. The method is known in this process: train it with `run`, not with `launch`.
+    refused with a UsageError. The method is known in this process and in those that it starts (`sweep`, `launch`), not
+    on the command line: there it needs a file in `workbench/methods/`.
     """
     key = getattr(function, "__name__", "")
     if not key.isidentifier():
         raise UsageError(f"a method is a function with a name, def my_mix(x, other, lam): ...; got {shown(function)}")
-    if key in _BUILT_IN:
+    if key in BUILT_IN:
         raise UsageError(f"{key} is a method of the workbench already; give the function another name")
     METHODS[key] = _class_of(function)
     return function

@@ -7,6 +7,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,8 +17,9 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from workbench.config import RunConfig, RunFailed, UsageError, dump
+from workbench.config import RunConfig, RunFailed, UsageError, check_whole, dump
 from workbench.data.bar import pause
+from workbench.methods import handover
 from workbench.runs import checkpoint
 from workbench.runs.environment import changed, describe_environment, same_threads
 from workbench.runs.folder import (
@@ -38,6 +40,8 @@ from workbench.runs.weights import keep_net, save_method, save_net
 from workbench.train import Diverged, Training, assemble, check, check_processes, fit
 
 ROOT = "out/runs"
+RECEIVING = "from workbench.methods import handover as h; h.receive(); from workbench.__main__ import main; main()"
+"""The command line of a process that reads methods of one's own first."""
 
 
 def run(
@@ -259,11 +263,12 @@ def launch(
 ) -> Run:
     """Start a run in a process of its own, which outlives this one; returns a handle to watch it with.
 
-    `processes` > 1 trains in as many processes together (torchrun), one a GPU.
+    `processes` > 1 trains in as many processes together (torchrun), one a GPU, and knows no methods of one's own.
     """
-    if processes < 1:
-        raise UsageError(f"processes must be 1 or more, got {processes}")
+    check_whole("processes", processes, 1)
     check_processes(config, processes)
+    if processes > 1 and handover.own([config]):
+        raise UsageError(f"{config.method} is a method of this process; several together need it in workbench/methods/")
     path = prepare(config, root, name)
     starter = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"] if processes > 1 else []
     words = ["--data-root", str(data_root)] if data_root else []
@@ -282,10 +287,13 @@ def claimable(handles: Iterable[Run]) -> AbstractContextManager[list[Path]]:
 
 def start(module: Sequence[str], paths: Sequence[Path], log: Path) -> None:
     """Start `python -m ...`, which trains these claimed runs, as a process that outlives this one and writes to the
-    log."""
-    command = [sys.executable, "-m", *module, "--no-progress"]
-    with told(log), open(log, "ab") as file:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+    log. Methods of one's own go along."""
+    methods = handover.packed(Run(path).config for path in paths) if module[0] == "workbench" else b""
+    command = [sys.executable, *(["-c", RECEIVING, *module[1:]] if methods else ["-m", *module]), "--no-progress"]
+    with told(log), open(log, "ab") as file, tempfile.TemporaryFile() as given:  # without a name: gone when it is read
+        given.write(methods)
+        given.seek(0)
+        child = subprocess.Popen(command, stdin=given, stdout=file, stderr=file, start_new_session=True)
     threading.Thread(target=child.wait, daemon=True).start()  # or it would stay in the system's table when it has ended
     for path in paths:
         leave_word(path, child.pid, log)

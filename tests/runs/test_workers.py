@@ -1,0 +1,161 @@
+"""Processes that train: a plain script starts them, and they know the methods of one's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from workbench.config import RunConfig, UsageError
+from workbench.methods import BUILT_IN, METHODS, build, handover
+from workbench.methods.own import register
+from workbench.runs import launch
+from workbench.runs.workers import script_left_alone, threads
+
+MODULE = '''
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+
+from workbench import METHODS
+from workbench.config import Range
+from workbench.draw import send
+from workbench.methods import Method, Mixed, Paper
+from workbench.methods.masks import blend, pair_weights, pairs
+
+
+@dataclass(eq=False)
+class HalfMix(Method):
+    """The upper part of the image over the lower part of its partner."""
+
+    paper = Paper("Half and half", "You", "here")
+    alpha: Annotated[float, Range(0.05, 5)] = 1.0
+
+    def mix(self, x, y, net, draw):
+        kept = (draw.lam(self.alpha, len(x)) * x.shape[2]).round()
+        source, kept = send(x.device, pairs(draw.partner(len(x))), kept)
+        mask = (torch.arange(x.shape[2], device=x.device) < kept[:, None])[:, None, :, None]
+        return Mixed(blend(x, source[:, 1], mask), source, pair_weights(kept / x.shape[2]), mask)
+
+
+METHODS["halfmix"] = HalfMix
+'''
+SCRIPT = '''
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import halves
+from workbench import RunConfig, launch
+from workbench.config import Range
+from workbench.methods.own import register
+from workbench.sweep import Experiment, launch_all, sweep
+
+@register
+def faded(x, other, lam, *, share: Annotated[float, Range(0, 1)] = 0.5):
+    """Never more than a share of the partner."""
+    weight = 1 - share * (1 - lam)
+    return weight * x + (1 - weight) * other, weight.flatten()
+
+settings = {"data": "digits", "model": "resnet8", "size": 8, "epochs": 1, "batch_size": 512, "device": "cpu"}
+methods = {"faded": {"share": 0.2}, "halfmix": {}, "decouplemix": {"base": {"method": "faded"}}}
+for run in sweep(Experiment("x", methods, (0,), settings).configs(), sys.argv[1], jobs=2, progress=False):
+    print(run.config.method, run.state)
+runs = launch_all(Experiment("x", {"halfmix": {}}, (1,), settings).configs(), sys.argv[1])
+for run in [*runs, launch(RunConfig(method="faded", seed=2, **settings), sys.argv[1])]:
+    run.wait(progress=False)
+    print(run.config.method, run.state)
+'''
+
+
+@pytest.fixture(autouse=True)
+def own_methods() -> Iterator[None]:
+    before = dict(METHODS)
+    yield
+    METHODS.clear()
+    METHODS.update(before)
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_trains_methods_of_its_own_in_other_processes(tmp_path: Path) -> None:
+    """Also those of a module that only the script's folder has, called from another folder."""
+    (tmp_path / "script").mkdir()
+    (tmp_path / "script" / "halves.py").write_text(MODULE)
+    (tmp_path / "script" / "main.py").write_text(SCRIPT)
+    command = [sys.executable, str(tmp_path / "script" / "main.py"), str(tmp_path / "runs")]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=500)
+    assert found.stdout.split("\n")[:-1] == [
+        *("faded done", "halfmix done", "decouplemix done"),  # the sweep's
+        *("halfmix done", "faded done"),  # in the background
+    ], found.stderr
+    kept = [path.suffix for path in (tmp_path / "runs").rglob("*") if path.is_file()]
+    assert not {".py", ".pkl", ".pickle"} & set(kept), "a run folder holds no code"
+
+
+def test_what_the_runs_need_is_handed_over() -> None:
+    def faded(x: Tensor, other: Tensor, lam: Tensor) -> Tensor:
+        return lam * x + (1 - lam) * other
+
+    register(faded)
+    runs = [RunConfig(method="decouplemix", params={"base": "faded"}), RunConfig(method="mixup")]
+    assert handover.own(runs) == ["faded"] and handover.own(runs[1:]) == []
+    data = handover.packed(runs)
+    del METHODS["faded"]
+    handover.unpack(data)
+    assert build("faded", alpha=0.3).alpha == 0.3
+    handover.unpack(handover.packed(runs[1:]))
+    assert set(METHODS) == {*BUILT_IN, "faded"}
+
+
+def test_what_can_not_be_handed_over_is_told(tmp_path: Path) -> None:
+    lock = threading.Lock()
+
+    @register
+    def locked(x: Tensor, other: Tensor, lam: Tensor) -> Any:
+        with lock:
+            return lam * x + (1 - lam) * other
+
+    with pytest.raises(UsageError, match=r"method locked can't be handed to another process: .* `run` trains here"):
+        handover.packed([RunConfig(method="locked")])
+    assert handover.packed([RunConfig(method="mixup")]) == b""
+    with pytest.raises(UsageError, match="locked is a method of this process"):
+        launch(RunConfig(method="locked", data="digits", model="resnet8"), tmp_path, processes=2)
+
+
+@pytest.mark.parametrize("text", ["sweep()", None, "if __name__ == '__main__':\n    sweep()"])
+def test_only_a_script_with_a_guard_is_executed_again(
+    text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script: Any = ModuleType("__main__") if text is None else SimpleNamespace(__file__=str(tmp_path / "script.py"))
+    (tmp_path / "script.py").write_text(text or "")
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    with script_left_alone():
+        assert (sys.modules["__main__"] is script) == bool(text and "__main__" in text)
+    assert sys.modules["__main__"] is script
+
+
+@pytest.mark.parametrize(
+    ("jobs", "wished", "share"),
+    [(1, None, 6), (2, None, 3), (4, None, 1), (9, None, 1), (1, "2", 2), (4, "2", 1), (1, "4,2", 4), (1, "no", 6)],
+)
+def test_threads_are_shared_out_within_what_is_granted(
+    jobs: int, wished: str | None, share: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if wished is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", wished)
+    assert threads(jobs) == share
