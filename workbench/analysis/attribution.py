@@ -136,7 +136,8 @@ def _layercam(net: Net, images: Tensor, classes: Tensor) -> Tensor:
 
 def _eigencam(net: Net, images: Tensor, _classes: Tensor) -> Tensor:
     """Muhammad and Yeasin, arXiv:2008.00299: the last map on its first right singular vector, which is the same for
-    every class. Its sign, which is free, is the one with the larger positive part."""
+    every class. Its sign, which is free, is the one with the larger positive part. The package pytorch-grad-cam takes
+    the mean over the cells off first, which is not in the paper, and the sign as it comes: its maps are others."""
     kept: list[Tensor] = []
     with torch.no_grad(), _seam(net) as seam:
         seam.register_forward_hook(lambda _module, _inputs, output: kept.append(output.detach()))
