@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 
+from workbench.analysis import pace
 from workbench.analysis.pace import Bar, paced, progress
 
 
@@ -48,3 +50,32 @@ def test_every_step_is_done_in_order() -> None:
     seen: list[int] = []
     paced(range(5), seen.append, "steps")
     assert seen == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("first", "second", "calls"), [(0.5, 0.01, 2), (1.5, 1.0, 1)])
+def test_a_short_first_call_only_warms_up(
+    first: float, second: float, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, called = iter((first, second)), []
+
+    def timed(fn: Callable[[], object]) -> float:
+        fn()
+        return next(taken)
+
+    monkeypatch.setattr(pace, "timed", timed)
+    assert pace.warm(lambda: called.append(1)) == (second if calls == 2 else first)
+    assert len(called) == calls
+
+
+def test_a_short_first_step_promises_nothing() -> None:
+    assert pace.projected(0.4, 100) is None
+    assert pace.projected(2.0, 100) == 200
+
+
+def test_in_a_notebook_a_line_is_no_mistake(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pace, "in_notebook", lambda: True)
+    progress(3, "slice", 30.0).close()
+    shown = capsys.readouterr()
+    assert shown.out == "slice: about 30 s\n" and "about" not in shown.err

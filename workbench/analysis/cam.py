@@ -24,7 +24,7 @@ from workbench.analysis.attribution import MAPS, attribute, blank, to_unit
 from workbench.analysis.base import Result
 from workbench.analysis.chunks import chunk_of
 from workbench.analysis.inputs import Data, Examples, device_of, examples
-from workbench.analysis.pace import progress, timed
+from workbench.analysis.pace import progress, warm
 from workbench.analysis.side_by_side import Nets, check_nets
 from workbench.config import check_whole, choose
 from workbench.models import Net
@@ -224,9 +224,9 @@ def _seconds(nets: Sequence[tuple[str, Net]], data: Examples, kind: str) -> floa
 
 def _pass(net: Net, data: Examples) -> float:
     """Seconds of a forward pass of one image."""
-    images = data.batch(0, 2, device_of(net))[0]
+    images = data.batch(0, 8, device_of(net))[0]
     with net.probing(), torch.no_grad():
-        return timed(lambda: net(images).cpu()) / len(images)
+        return warm(lambda: net(images).cpu()) / len(images)
 
 
 def _mean_and_error(values: np.ndarray) -> tuple[float, float]:

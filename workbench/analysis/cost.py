@@ -29,7 +29,7 @@ from workbench import style
 from workbench.analysis.base import Result
 from workbench.analysis.chunks import enough_memory
 from workbench.analysis.inputs import Data, check_fit, device_of, examples, same_numbers
-from workbench.analysis.pace import progress, timed
+from workbench.analysis.pace import progress, projected, timed
 from workbench.analysis.run_names import run_name
 from workbench.config import check_whole, choose
 from workbench.draw import Draw
@@ -228,7 +228,7 @@ def _times(mixing: _Step, plain: _Step, steps: int, what: str) -> tuple[float, f
     """Median seconds of a step with the method, and of one without it."""
     both = [timed(_finished(step)) for step in (mixing, plain)]  # which warms up
     taken: list[list[float]] = []
-    with progress(steps, what, (steps + 8) * sum(both), "step") as bar:  # counting takes about eight more
+    with progress(steps, what, projected(sum(both), steps + 8), "step") as bar:  # counting takes about eight more
         for _ in range(steps):
             taken.append([timed(_finished(step)) for step in (mixing, plain)])
             bar.update()

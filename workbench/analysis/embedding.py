@@ -32,7 +32,7 @@ from workbench.analysis import geometry
 from workbench.analysis.base import Result
 from workbench.analysis.chunks import chunk_of
 from workbench.analysis.inputs import Data, Examples, device_of, examples
-from workbench.analysis.pace import Bar, progress, timed
+from workbench.analysis.pace import Bar, progress, warm
 from workbench.analysis.side_by_side import Nets, check_nets
 from workbench.config import UsageError, choose, is_number, shown
 from workbench.models import Net
@@ -252,7 +252,7 @@ def _seconds(nets: Nets, data: Examples, method: str) -> float:
     passes = 0.0
     for _, net in nets:
         images = data.batch(0, 8, device_of(net))[0]
-        passes += timed(partial(_places, net, images, False)) / len(images)
+        passes += warm(partial(_places, net, images, False)) / len(images)
     begins = UMAP_BEGINS if method == "umap" and "umap" not in sys.modules else 0.0
     return begins + len(data) * (passes + SECONDS_PER_POINT[method] * len(nets))
 

@@ -24,7 +24,7 @@ from workbench.analysis.base import Result
 from workbench.analysis.curvature import Curvature, PyHessian, differentiable
 from workbench.analysis.inputs import Data, check_fit, device_of, examples
 from workbench.analysis.lanczos import quadrature, smoothed
-from workbench.analysis.pace import Bar, progress
+from workbench.analysis.pace import Bar, progress, projected
 from workbench.analysis.run_names import run_name
 from workbench.config import UsageError, check_whole, shown
 from workbench.draw import Draw, send
@@ -195,7 +195,7 @@ def hessian(
         curvature = Curvature(net, data)
         known = trace_probes + density_probes * min(steps, len(curvature))
         total = USUAL * top + known
-        with progress(total, "hessian", curvature.seconds * total, unit="product") as bar:
+        with progress(total, "hessian", projected(curvature.seconds, total), unit="product") as bar:
             library = PyHessian(curvature, seed, partial(_one_more, bar, known))
             eigenvalues, residuals = library.eigenvalues(top)
             bar.total, library.tick = bar.n + known, bar.update

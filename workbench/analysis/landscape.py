@@ -31,7 +31,7 @@ from workbench.analysis.base import Result
 from workbench.analysis.chunks import Chunk, chunk_of
 from workbench.analysis.inputs import Data, Examples, examples
 from workbench.analysis.kept import Kept, owner_of
-from workbench.analysis.pace import progress
+from workbench.analysis.pace import progress, projected
 from workbench.analysis.run_names import run_name, short_names
 from workbench.analysis.side_by_side import Nets, by_name, check_all_fit
 from workbench.analysis.slices import (
@@ -306,7 +306,7 @@ def _slice(way: str, nets: Nets, seed: int) -> Slice:
 
 
 def _fill(kept: Kept, slices: Sequence[Slice], data: Examples, a: np.ndarray, b: np.ndarray, batch_norm: str) -> None:
-    """Evaluate every point that is not done yet; the time of the first gives the estimate for the rest."""
+    """Evaluate every point that is not done yet; the time of a long first one gives the estimate for the rest."""
     left, bar = int((~kept.done).sum()), None
     for row, (net, slicing) in enumerate(slices):
         points = [point for point in coarse_to_fine(len(a), len(b)) if not kept.done[(row, *point)]]
@@ -322,7 +322,7 @@ def _fill(kept: Kept, slices: Sequence[Slice], data: Examples, a: np.ndarray, b:
                 kept.put((row, i, j), loss=loss, accuracy=accuracy)
                 seconds = time.perf_counter() - began
                 if bar is None:
-                    bar = progress(left, "landscape", seconds * (left - 1), unit="point")
+                    bar = progress(left, "landscape", projected(seconds, left - 1), unit="point")
                 bar.update()
     if bar is not None:
         bar.close()

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from tqdm.auto import tqdm
 
+from workbench.data.bar import in_notebook
+
 S = TypeVar("S")
 
 ESTIMATE_FROM = 10.0
@@ -61,12 +63,24 @@ def paced(steps: Sequence[S], work: Callable[[S], object], what: str, unit: str 
 
 
 def say(line: str) -> None:
-    """A line on standard error that leaves progress bars whole."""
-    tqdm.write(line, file=sys.stderr)
+    """A line that leaves progress bars whole: on standard error, which a notebook would show as a mistake."""
+    tqdm.write(line, file=sys.stdout if in_notebook() else sys.stderr)
 
 
 def timed(fn: Callable[[], object]) -> float:
-    """Seconds of one call, for an estimate."""
+    """Seconds of one call."""
     start = time.perf_counter()
     fn()
     return time.perf_counter() - start
+
+
+def warm(fn: Callable[[], object]) -> float:
+    """Seconds of a call; of the second one where the first was short, and so did little but warm up."""
+    first = timed(fn)
+    return first if first > TRUSTED_FROM else timed(fn)
+
+
+def projected(first: float, times: float) -> float | None:
+    """An estimate for so many calls from the seconds of a first one; None where that mostly warmed up: then the pace
+    will tell."""
+    return first * times if first > TRUSTED_FROM else None

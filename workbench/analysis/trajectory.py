@@ -20,7 +20,7 @@ from workbench.analysis import contours
 from workbench.analysis.base import Result
 from workbench.analysis.chunks import chunk_of
 from workbench.analysis.inputs import Data, Examples, check_fit, device_of, examples
-from workbench.analysis.pace import progress, timed
+from workbench.analysis.pace import progress, projected, timed
 from workbench.analysis.run_names import run_name
 from workbench.analysis.slices import (
     CHUNK,
@@ -166,7 +166,7 @@ def _loss_on(a: np.ndarray, b: np.ndarray, net: Net, data: Examples, directions:
 
         first, *rest = coarse_to_fine(len(a), len(b))
         seconds = timed(lambda: evaluate(*first))
-        with progress(len(rest), "trajectory", seconds * len(rest), unit="point") as bar:
+        with progress(len(rest), "trajectory", projected(seconds, len(rest)), unit="point") as bar:
             for place in rest:
                 evaluate(*place)
                 bar.update()

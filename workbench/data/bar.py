@@ -14,10 +14,11 @@ RARELY = 30.0
 
 def pause(lively: float) -> float:
     """Seconds between two states of a long bar: `lively` on a terminal or a notebook's page, RARELY in a file."""
-    return lively if sys.stderr.isatty() or _in_notebook() else RARELY
+    return lively if sys.stderr.isatty() or in_notebook() else RARELY
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
+    """Whether what is written comes onto a notebook's page."""
     # Scripts import ipykernel too, by way of other packages: only a shell that has a kernel writes to a page.
     ipython = sys.modules.get("IPython")
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
