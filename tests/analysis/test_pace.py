@@ -46,6 +46,19 @@ def test_the_end_of_long_work_and_short_work_are_not_told(capsys: pytest.Capture
     assert "about" not in capsys.readouterr().err
 
 
+def test_what_is_part_of_told_work_is_not_told_again(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress(3, "runs", 100.0):
+        progress(3, "slice", 30.0).close()
+        with running(20, for_seconds=9) as bar:
+            bar.update()
+    assert capsys.readouterr().err.count("about") == 1
+    with progress(3, "runs", 5.0):
+        progress(3, "slice", 30.0).close()
+        assert "slice: about 30 s" in capsys.readouterr().err
+    progress(3, "slice", 30.0).close()
+    assert "slice: about 30 s" in capsys.readouterr().err, "what is over covers nothing"
+
+
 def test_every_step_is_done_in_order() -> None:
     seen: list[int] = []
     paced(range(5), seen.append, "steps")

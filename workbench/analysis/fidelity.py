@@ -16,7 +16,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -262,22 +261,15 @@ def _fidelity(
     _check(data, draws, limits)
     methods = [_with_alpha(method, alpha) for alpha in alphas] or [copy.deepcopy(method)]
     batches = [(m, number, rows) for m in methods for number, rows in _batches(data, net, draws, seed)]
-    start, parts, notes, bar = time.perf_counter(), [], set(), None
-    for mixer, number, rows in batches:
-        part, note = _measured(mixer, net, data, rows, partial(Draw, seed, *number, stream="fidelity"))
-        parts.append((*part, np.full(len(part[0]), getattr(mixer, "alpha", np.nan), float)))
-        notes.add(note)
-        bar = bar or progress(len(batches), f"fidelity of {_key(method)}", _left(start, len(batches)), "batch")
-        bar.update()
-    assert bar is not None  # there is at least one batch
-    bar.close()
+    parts, notes = [], set()
+    with progress(len(batches), f"fidelity of {_key(method)}", unit="batch") as bar:
+        for mixer, number, rows in batches:
+            part, note = _measured(mixer, net, data, rows, partial(Draw, seed, *number, stream="fidelity"))
+            parts.append((*part, np.full(len(part[0]), getattr(mixer, "alpha", np.nan), float)))
+            notes.add(note)
+            bar.update()
     weight, visible, order, alpha = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Fidelity(name, _key(method), "; ".join(sorted(notes - {""})), weight, visible, order, alpha, *limits)
-
-
-def _left(start: float, batches: int) -> float:
-    """Seconds that all batches take, judged by the first."""
-    return batches * (time.perf_counter() - start)
 
 
 def _check(data: Examples, draws: int, limits: tuple[float, float]) -> None:

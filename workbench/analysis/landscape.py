@@ -16,7 +16,6 @@ arXiv:1803.05407.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from workbench.analysis.base import Result
 from workbench.analysis.chunks import Chunk, chunk_of
 from workbench.analysis.inputs import Data, Examples, examples
 from workbench.analysis.kept import Kept, owner_of
-from workbench.analysis.pace import progress, projected
+from workbench.analysis.pace import progress
 from workbench.analysis.run_names import run_name, short_names
 from workbench.analysis.side_by_side import Nets, by_name, check_all_fit
 from workbench.analysis.slices import (
@@ -306,26 +305,20 @@ def _slice(way: str, nets: Nets, seed: int) -> Slice:
 
 
 def _fill(kept: Kept, slices: Sequence[Slice], data: Examples, a: np.ndarray, b: np.ndarray, batch_norm: str) -> None:
-    """Evaluate every point that is not done yet; the time of a long first one gives the estimate for the rest."""
-    left, bar = int((~kept.done).sum()), None
-    for row, (net, slicing) in enumerate(slices):
-        points = [point for point in coarse_to_fine(len(a), len(b)) if not kept.done[(row, *point)]]
-        if not points:
-            continue
-        here, statistics = on_device(data, net), STATISTICS[batch_norm]
-        measured = partial(_measured, net, here, statistics, chunk_of(net, here, most=CHUNK))
-        with slicing() as move:
-            for i, j in points:
-                began = time.perf_counter()
-                move(float(a[i]), float(b[j]))
-                loss, accuracy = measured()
-                kept.put((row, i, j), loss=loss, accuracy=accuracy)
-                seconds = time.perf_counter() - began
-                if bar is None:
-                    bar = progress(left, "landscape", projected(seconds, left - 1), unit="point")
-                bar.update()
-    if bar is not None:
-        bar.close()
+    """Evaluate every point that is not done yet."""
+    with progress(int((~kept.done).sum()), "landscape", unit="point") as bar:
+        for row, (net, slicing) in enumerate(slices):
+            points = [point for point in coarse_to_fine(len(a), len(b)) if not kept.done[(row, *point)]]
+            if not points:
+                continue
+            here, statistics = on_device(data, net), STATISTICS[batch_norm]
+            measured = partial(_measured, net, here, statistics, chunk_of(net, here, most=CHUNK))
+            with slicing() as move:
+                for i, j in points:
+                    move(float(a[i]), float(b[j]))
+                    loss, accuracy = measured()
+                    kept.put((row, i, j), loss=loss, accuracy=accuracy)
+                    bar.update()
 
 
 def _measured(net: Net, data: Examples, statistics: Statistics, chunk: Chunk) -> tuple[float, float]:

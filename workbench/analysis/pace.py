@@ -22,7 +22,8 @@ TRUSTED_FROM = 1.0
 class Bar(tqdm):
     """A progress bar that shows from the second second on, and tells once, in a line, how long long work will take.
 
-    The line comes before the work where an estimate says so, and else as soon as what is done so far shows it.
+    The line comes before the work where an estimate says so, and else as soon as what is done so far shows it; inside
+    other work that has told already there is none.
     """
 
     total: float
@@ -37,18 +38,27 @@ class Bar(tqdm):
             self.told = _told(self.what, passed * (self.total - self.n) / self.n)
         return shown
 
+    def close(self) -> None:
+        super().close()
+        _WORKING[:] = [bar for bar in _WORKING if bar is not self]  # bars with the same place on the screen are equal
+
+
+_WORKING: list[Bar] = []
+"""Of the work that is under way, the outer first."""
+
 
 def progress(total: int, what: str, seconds: float | None = None, unit: str = "pass") -> Bar:
     """A progress bar for work that is estimated to take so long, if that is known; of one step there is none."""
     told = _told(what, seconds or 0.0)
     bar = Bar(total=total, desc=what, unit=unit, leave=False, delay=1, disable=total < 2)
     bar.what, bar.told = what, told
+    _WORKING.append(bar)
     return bar
 
 
 def _told(what: str, seconds: float) -> bool:
     """Say how long it will take from here, where that is worth a word, and whether it was."""
-    if seconds <= ESTIMATE_FROM:
+    if seconds <= ESTIMATE_FROM or any(bar.told for bar in _WORKING):
         return False
     say(f"{what}: about {seconds:.0f} s" if seconds < 120 else f"{what}: about {seconds / 60:.0f} min")
     return True

@@ -20,7 +20,7 @@ from workbench.analysis import contours
 from workbench.analysis.base import Result
 from workbench.analysis.chunks import chunk_of
 from workbench.analysis.inputs import Data, Examples, check_fit, device_of, examples
-from workbench.analysis.pace import progress, projected, timed
+from workbench.analysis.pace import paced
 from workbench.analysis.run_names import run_name
 from workbench.analysis.slices import (
     CHUNK,
@@ -160,16 +160,11 @@ def _loss_on(a: np.ndarray, b: np.ndarray, net: Net, data: Examples, directions:
     loss, chunk = np.full((len(a), len(b)), np.nan), chunk_of(net, data, most=CHUNK)
     with moved_along(net, directions) as move:
 
-        def evaluate(i: int, j: int) -> None:
-            move(float(a[i]), float(b[j]))
-            loss[i, j] = loss_and_accuracy(net, data, chunk)[0]
+        def evaluate(place: tuple[int, int]) -> None:
+            move(float(a[place[0]]), float(b[place[1]]))
+            loss[place] = loss_and_accuracy(net, data, chunk)[0]
 
-        first, *rest = coarse_to_fine(len(a), len(b))
-        seconds = timed(lambda: evaluate(*first))
-        with progress(len(rest), "trajectory", projected(seconds, len(rest)), unit="point") as bar:
-            for place in rest:
-                evaluate(*place)
-                bar.update()
+        paced(list(coarse_to_fine(len(a), len(b))), evaluate, "trajectory", "point")
     return loss
 
 
