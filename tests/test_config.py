@@ -20,7 +20,6 @@ from workbench.config import (
     RunConfig,
     UsageError,
     check_fields,
-    check_whole,
     choose,
     dump,
     from_dict,
@@ -31,6 +30,7 @@ from workbench.config import (
     shown,
     to_dict,
     unpack,
+    whole,
 )
 
 
@@ -65,18 +65,22 @@ def test_numpy_values_become_pythons_own() -> None:
     assert config.run_id == RunConfig(lr=0.5, data="digits", seed=3, params={"alpha": 2.0, "size": 3}).run_id
 
 
+def test_a_whole_number_of_any_size_is_a_parameter() -> None:
+    assert RunConfig(params={"n": 10**400}).params["n"] == 10**400
+
+
 @pytest.mark.parametrize("value", [True, np.bool_(True), 3.0, np.float32(3), "3", None, [3], math.nan])
 def test_what_is_no_whole_number(value: Any) -> None:
     assert not is_whole(value)
     with pytest.raises(UsageError, match="points must be a whole number from 3, got "):
-        check_whole("points", value, 3)
+        whole("points", value, 3)
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3)])
 def test_whole_numbers_of_numpy_are_whole_numbers(value: Any) -> None:
-    check_whole("points", value, 3, 3)
+    assert type(whole("points", value, 3, 3)) is int
     with pytest.raises(UsageError, match="points must be a whole number from 4 to 9, got "):
-        check_whole("points", value, 4, 9)
+        whole("points", value, 4, 9)
 
 
 # -------------------------------------------------------------------------------------------------------- bounds

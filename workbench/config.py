@@ -79,11 +79,13 @@ def is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def check_whole(what: str, value: object, low: int, high: float = math.inf) -> None:
-    """UsageError unless `value` is a whole number from `low` to `high`."""
+def whole(what: str, value: object, low: int, high: float = math.inf) -> int:
+    """The value as Python's own integer, since NumPy's small ones overflow; UsageError unless it is a whole number from
+    `low` to `high`."""
     if not is_whole(value) or not low <= value <= high:
         upper = f" to {high}" if high < math.inf else ""
         raise UsageError(f"{what} must be a whole number from {low}{upper}, got {shown(value)}")
+    return int(value)
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,9 @@ def _is_plain(value: Any, depth: int = 5) -> bool:
         return depth > 0 and all(isinstance(k, str) and _is_plain(v, depth - 1) for k, v in value.items())
     if isinstance(value, (list, tuple)):
         return depth > 0 and all(_is_plain(v, depth - 1) for v in value)
-    return value is None or isinstance(value, (str, bool)) or (is_number(value) and math.isfinite(value))
+    if value is None or isinstance(value, (str, bool)) or is_whole(value):
+        return True
+    return is_number(value) and math.isfinite(value)
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -12,11 +13,13 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from workbench.config import RunConfig, RunFailed, UsageError, check_whole, from_dict, load_yaml, nearest, shown
+from workbench.config import RunConfig, RunFailed, UsageError, from_dict, load_yaml, nearest, shown, whole
 from workbench.data.bar import pause
+from workbench.methods import handover
 from workbench.runs import Run, prepare, resume
 from workbench.runs.execute import claimable, start
 from workbench.runs.folder import NAME
+from workbench.runs.signs import Stopped
 from workbench.runs.workers import pool, script_left_alone
 from workbench.train import check
 
@@ -117,22 +120,24 @@ def launch_all(configs: Sequence[RunConfig], root: str | Path, jobs: int = 1) ->
 
 def _prepared(configs: Sequence[RunConfig], root: str | Path, jobs: int) -> list[Path]:
     """The run folders; all settings are checked before the first is made."""
-    check_whole("jobs", jobs, 1)
+    whole("jobs", jobs, 1)
     for config in configs:
         check(config)
+    handover.packed(configs)
     return [prepare(config, root) for config in configs]
 
 
 def train_all(paths: Sequence[Path], jobs: int = 1, progress: bool = True, data_root: str | None = None) -> list[Run]:
     """Train what lies in run folders, as `sweep` does."""
-    check_whole("jobs", jobs, 1)
+    whole("jobs", jobs, 1)
     handles = [Run(path) for path in {path.resolve(): path for path in paths}.values()]  # each once
     waiting = [handle for handle in handles if handle.state != "done"]
     for handle in waiting:
         check(handle.config)  # a mistake in one is told before hours go into the others
-    with claimable(waiting), pool(jobs, [run.config for run in waiting]) as workers:
+    methods = handover.packed(handle.config for handle in waiting)
+    with claimable(waiting), pool(jobs) as workers:
         with script_left_alone():
-            futures = [workers.submit(_work, run.path, data_root) for run in waiting]
+            futures = [workers.submit(_work, run.path, data_root, methods) for run in waiting]
         try:
             _watch(handles, futures, progress)
         except KeyboardInterrupt:
@@ -142,8 +147,21 @@ def train_all(paths: Sequence[Path], jobs: int = 1, progress: bool = True, data_
     return handles
 
 
-def _work(path: Path, data_root: str | None) -> None:
-    resume(path, data_root=data_root, progress=False)
+_interrupted = threading.Event()
+"""In a worker: it was asked to end, and takes no other run that waits before it already."""
+
+
+def _work(path: Path, data_root: str | None, methods: bytes) -> None:
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
+    handover.unpack(methods)
+    try:
+        resume(path, data_root=data_root, progress=False)
+    except Stopped:
+        raise
+    except KeyboardInterrupt:
+        _interrupted.set()
+        raise
 
 
 def _watch(handles: Sequence[Run], futures: Sequence[Future[None]], progress: bool) -> None:

@@ -351,3 +351,8 @@ def test_plane_has_contours_of_one_scale_and_a_surface(data: Examples) -> None:
     assert found.surface().name == "3d"
     with pytest.raises(UsageError, match="a surface is drawn of a plane"):
         landscape([("net", tiny(0))], data, points=3).surface()
+
+
+def test_numpys_small_numbers_do_not_overflow(data: Examples) -> None:
+    small = landscape([("net", tiny(0))], data, points=np.uint8(5), span=np.float32(0.5))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(small.a, [-0.5, -0.25, 0, 0.25, 0.5])

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from torch import Tensor
 
 from workbench.config import RunConfig, UsageError
-from workbench.methods import BUILT_IN, METHODS, build, handover
+from workbench.methods import BUILT_IN, METHODS, CutMix, Mixup, build, handover
 from workbench.methods.own import register
 from workbench.runs import launch
+from workbench.runs.signs import Stopped
 from workbench.runs.workers import script_left_alone, threads
+from workbench.sweep import _work, launch_all, sweep
 
 MODULE = '''
 from __future__ import annotations
@@ -32,18 +34,24 @@ from workbench import METHODS
 from workbench.config import Range
 from workbench.draw import send
 from workbench.methods import Method, Mixed, Paper
+from helpers import rows
 from workbench.methods.masks import blend, pair_weights, pairs
 
 
 @dataclass(eq=False)
-class HalfMix(Method):
+class Halves(Method):
+    alpha: Annotated[float, Range(0.05, 5)] = 1.0
+
+
+@dataclass(eq=False)
+class HalfMix(Halves):
     """The upper part of the image over the lower part of its partner."""
 
     paper = Paper("Half and half", "You", "here")
-    alpha: Annotated[float, Range(0.05, 5)] = 1.0
+    least: Annotated[int, Range(0, 8)] = 0
 
     def mix(self, x, y, net, draw):
-        kept = (draw.lam(self.alpha, len(x)) * x.shape[2]).round()
+        kept = rows(draw.lam(self.alpha, len(x)), x.shape[2])
         source, kept = send(x.device, pairs(draw.partner(len(x))), kept)
         mask = (torch.arange(x.shape[2], device=x.device) < kept[:, None])[:, None, :, None]
         return Mixed(blend(x, source[:, 1], mask), source, pair_weights(kept / x.shape[2]), mask)
@@ -92,6 +100,7 @@ def own_methods() -> Iterator[None]:
 def test_a_script_without_a_guard_trains_methods_of_its_own_in_other_processes(tmp_path: Path) -> None:
     """Also those of a module that only the script's folder has, called from another folder."""
     (tmp_path / "script").mkdir()
+    (tmp_path / "script" / "helpers.py").write_text("def rows(lam, height):\n    return (lam * height).round()\n")
     (tmp_path / "script" / "halves.py").write_text(MODULE)
     (tmp_path / "script" / "main.py").write_text(SCRIPT)
     command = [sys.executable, str(tmp_path / "script" / "main.py"), str(tmp_path / "runs")]
@@ -104,19 +113,32 @@ def test_a_script_without_a_guard_trains_methods_of_its_own_in_other_processes(t
     assert not {".py", ".pkl", ".pickle"} & set(kept), "a run folder holds no code"
 
 
-def test_what_the_runs_need_is_handed_over() -> None:
-    def faded(x: Tensor, other: Tensor, lam: Tensor) -> Tensor:
-        return lam * x + (1 - lam) * other
+def faded(x: Tensor, other: Tensor, lam: Tensor) -> Tensor:
+    return lam * x + (1 - lam) * other
 
+
+def test_what_the_runs_need_is_handed_over() -> None:
     register(faded)
     runs = [RunConfig(method="decouplemix", params={"base": "faded"}), RunConfig(method="mixup")]
-    assert handover.own(runs) == ["faded"] and handover.own(runs[1:]) == []
+    assert handover.own() == ["faded"]
     data = handover.packed(runs)
     del METHODS["faded"]
+    assert handover.packed(runs[1:]) == b""
     handover.unpack(data)
     assert build("faded", alpha=0.3).alpha == 0.3
-    handover.unpack(handover.packed(runs[1:]))
+    handover.unpack(b"")
     assert set(METHODS) == {*BUILT_IN, "faded"}
+
+
+def test_what_stands_for_a_method_of_ours_goes_along_too() -> None:
+    METHODS["cutmix"] = type("Mine", (Mixup,), {})
+    METHODS["alias"] = CutMix
+    annotations = dict(CutMix.__annotations__)
+    data = handover.packed([RunConfig(method="cutmix")])
+    METHODS.update(BUILT_IN)
+    handover.unpack(data)
+    assert METHODS["cutmix"].__name__ == "Mine" and METHODS["alias"] is CutMix
+    assert CutMix.__annotations__ == annotations, "ours are left as they are"
 
 
 def test_what_can_not_be_handed_over_is_told(tmp_path: Path) -> None:
@@ -127,22 +149,51 @@ def test_what_can_not_be_handed_over_is_told(tmp_path: Path) -> None:
         with lock:
             return lam * x + (1 - lam) * other
 
-    with pytest.raises(UsageError, match=r"method locked can't be handed to another process: .* `run` trains here"):
+    with pytest.raises(UsageError, match=r"method locked can't be handed to another process \(.*lock.*`run` trains"):
         handover.packed([RunConfig(method="locked")])
-    assert handover.packed([RunConfig(method="mixup")]) == b""
-    with pytest.raises(UsageError, match="locked is a method of this process"):
-        launch(RunConfig(method="locked", data="digits", model="resnet8"), tmp_path, processes=2)
+    assert handover.packed([RunConfig(method="mixup")]) == b"", "nobody asked for it"
+    config = RunConfig(method="locked", data="digits", model="resnet8")
+    for start in (launch, lambda config, root: launch_all([config], root), lambda config, root: sweep([config], root)):
+        with pytest.raises(UsageError, match="locked can't be handed"):
+            start(config, tmp_path)
+    assert not list(tmp_path.iterdir()), "no folder is left behind"
 
 
-@pytest.mark.parametrize("text", ["sweep()", None, "if __name__ == '__main__':\n    sweep()"])
-def test_only_a_script_with_a_guard_is_executed_again(
-    text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    script: Any = ModuleType("__main__") if text is None else SimpleNamespace(__file__=str(tmp_path / "script.py"))
-    (tmp_path / "script.py").write_text(text or "")
-    monkeypatch.setitem(sys.modules, "__main__", script)
-    with script_left_alone():
-        assert (sys.modules["__main__"] is script) == bool(text and "__main__" in text)
+def test_several_processes_know_no_method_of_ones_own(tmp_path: Path) -> None:
+    register(faded)
+    with pytest.raises(UsageError, match="faded is a method of this process"):
+        launch(RunConfig(method="faded", data="digits", model="resnet8", device="cpu"), tmp_path, processes=2)
+
+
+def test_what_does_not_arrive_is_told() -> None:
+    """cloudpickle sends some objects of a script by their names, e.g. a function with a cache."""
+    methods = pickle.dumps((["/somewhere"], {"mine": b"cworkbench.methods\nnothing\n."}))
+    with pytest.raises(UsageError, match=r"method mine can't be handed to another process \(.*nothing"):
+        handover.unpack(methods)
+    sys.path.remove("/somewhere")
+
+
+def test_a_worker_that_was_interrupted_takes_no_other_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unlike one of which a single run was stopped."""
+    begun: list[Path] = []
+
+    def resume(path: Path, **_: object) -> None:
+        begun.append(path)
+        raise Stopped if path.name == "stopped" else KeyboardInterrupt
+
+    monkeypatch.setattr("workbench.sweep.resume", resume)
+    monkeypatch.setattr("workbench.sweep._interrupted", threading.Event())
+    for name in ("stopped", "interrupted", "waiting"):
+        with pytest.raises(KeyboardInterrupt):
+            _work(tmp_path / name, None, b"")
+    assert begun == [tmp_path / "stopped", tmp_path / "interrupted"]
+
+
+def test_a_script_is_out_of_the_way_while_processes_start() -> None:
+    script = sys.modules["__main__"]
+    with pytest.raises(ValueError, match="on the way"), script_left_alone():
+        assert sys.modules["__main__"] is not script and not hasattr(sys.modules["__main__"], "__file__")
+        raise ValueError("on the way")
     assert sys.modules["__main__"] is script
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from workbench.analysis.base import Result
 from workbench.analysis.probabilities import class_errors, fit_temperature, scores_of
 from workbench.analysis.run_names import run_name
-from workbench.config import UsageError, check_whole, shown
+from workbench.config import UsageError, shown, whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,7 +166,7 @@ def calibration(logits: Any, labels: Any, *, bins: int = 15, name: str = "") -> 
     One sample or one class work, without a temperature. UsageError for NaN, empty data, wrong shapes or labels.
     """
     z, y = _checked(logits, labels)
-    check_whole("bins", bins, 1, MOST_BINS)
+    bins = whole("bins", bins, 1, MOST_BINS)
     scores = scores_of(z, y)
     _refuse_odd(scores, z)
     edges = np.linspace(0, 1, bins + 1)

@@ -26,7 +26,7 @@ from workbench.analysis.chunks import chunk_of
 from workbench.analysis.inputs import Data, Examples, device_of, examples
 from workbench.analysis.pace import progress, warm
 from workbench.analysis.side_by_side import Nets, check_nets
-from workbench.config import check_whole, choose
+from workbench.config import choose, whole
 from workbench.models import Net
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def cam(
     entry = choose(MAPS, kind, "kind of map")
     choose(TARGETS, target, "target")
     if images is not None:
-        check_whole("images", images, 1)
+        images = whole("images", images, 1)
     data = examples(data, images, seed)
     nets = check_nets(nets, data)
     found = []

@@ -31,7 +31,7 @@ from workbench.analysis.chunks import enough_memory
 from workbench.analysis.inputs import Data, check_fit, device_of, examples, same_numbers
 from workbench.analysis.pace import progress, projected, timed
 from workbench.analysis.run_names import run_name
-from workbench.config import check_whole, choose
+from workbench.config import choose, whole
 from workbench.draw import Draw
 from workbench.methods import METHODS, Method, build
 from workbench.models import Net
@@ -152,8 +152,7 @@ def cost(
     copied, and left as found: on the copies, which train at no learning rate, everything is measured where the net is.
     RunFailed where a step does not fit in memory.
     """
-    for what, number, least in (("batch_size", batch_size, 1), ("steps", steps, 0)):
-        check_whole(what, number, least)
+    batch_size, steps = whole("batch_size", batch_size, 1), whole("steps", steps, 0)
     choose(DTYPES, precision, "precision")
     chosen = examples(data, batch_size, seed)
     check_fit(net, chosen)

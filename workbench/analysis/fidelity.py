@@ -30,7 +30,7 @@ from workbench.analysis.inputs import Data, Examples, check_fit, device_of, exam
 from workbench.analysis.pace import progress
 from workbench.analysis.run_names import run_name
 from workbench.analysis.visibility import seen
-from workbench.config import UsageError, check_fields, check_whole
+from workbench.config import UsageError, check_fields, whole
 from workbench.draw import Draw
 from workbench.methods import METHODS, Method, build
 from workbench.models import Net
@@ -258,7 +258,8 @@ def _fidelity(
     seed: int,
     name: str,
 ) -> Fidelity:
-    _check(data, draws, limits)
+    _check(data, limits)
+    draws = whole("draws", draws, 1)
     methods = [_with_alpha(method, alpha) for alpha in alphas] or [copy.deepcopy(method)]
     batches = [(m, number, rows) for m in methods for number, rows in _batches(data, net, draws, seed)]
     parts, notes = [], set()
@@ -272,7 +273,7 @@ def _fidelity(
     return Fidelity(name, _key(method), "; ".join(sorted(notes - {""})), weight, visible, order, alpha, *limits)
 
 
-def _check(data: Examples, draws: int, limits: tuple[float, float]) -> None:
+def _check(data: Examples, limits: tuple[float, float]) -> None:
     if len(data) < 2:
         raise UsageError(f"fidelity needs at least two images to mix with each other, got {len(data)}; take more")
     if data.masks is None:
@@ -282,7 +283,6 @@ def _check(data: Examples, draws: int, limits: tuple[float, float]) -> None:
         )
     if not bool(data.masks.any()):
         raise UsageError("fidelity needs images with objects, but all masks are empty")
-    check_whole("draws", draws, 1)
     if not all(0 <= limit <= 1 for limit in limits):
         raise UsageError(f"label_from and visible_below must be from 0 to 1, got {limits[0]} and {limits[1]}")
 

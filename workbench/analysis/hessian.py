@@ -12,6 +12,7 @@ arXiv:1703.04933): compare nets of one architecture, trained with one weight dec
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from workbench.analysis.inputs import Data, check_fit, device_of, examples
 from workbench.analysis.lanczos import quadrature, smoothed
 from workbench.analysis.pace import Bar, progress, projected
 from workbench.analysis.run_names import run_name
-from workbench.config import UsageError, check_whole, shown
+from workbench.config import UsageError, shown, whole
 from workbench.draw import Draw, send
 from workbench.models import Net
 
@@ -188,7 +189,8 @@ def hessian(
     """
     data = examples(data, images, seed)
     check_fit(net, data)
-    _check(net, top=top, trace_probes=trace_probes, density_probes=density_probes, steps=steps)
+    numbers = {"top": top, "trace_probes": trace_probes, "density_probes": density_probes, "steps": steps}
+    top, trace_probes, density_probes, steps = _checked(net, numbers)
     if not 0 < smoothing <= 1:
         raise UsageError(f"smoothing must be above 0 and at most 1, got {shown(smoothing)}")
     with differentiable(net):
@@ -221,9 +223,9 @@ def _one_more(bar: Bar, known: int) -> None:
     bar.update()
 
 
-def _check(net: Net, **numbers: int) -> None:
-    for what, number in numbers.items():
-        check_whole(what, number, int(what == "steps"))
+def _checked(net: Net, numbers: Mapping[str, int]) -> list[int]:
+    """The numbers, held to what they may be."""
+    found = [whole(what, number, int(what == "steps")) for what, number in numbers.items()]
     if not any(numbers[what] for what in PARTS):
         raise UsageError(f"hessian needs at least one of {', '.join(PARTS)} above 0, got 0 for all; nothing was asked")
     if numbers["top"] > MOST:
@@ -231,6 +233,7 @@ def _check(net: Net, **numbers: int) -> None:
     size = sum(p.numel() for p in net.parameters())
     if numbers["top"] > size:
         raise UsageError(f"{net.name} has {size} weights and as many eigenvalues, got top={numbers['top']}")
+    return found
 
 
 def _density(curvature: Curvature, seed: int, probes: int, steps: int, bar: Bar) -> tuple[np.ndarray, np.ndarray]:

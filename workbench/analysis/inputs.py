@@ -13,7 +13,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from workbench.config import UsageError, check_whole, shown
+from workbench.config import UsageError, shown, whole
 from workbench.data import ImageSet
 from workbench.data.imageset import check_images
 from workbench.draw import Draw
@@ -97,7 +97,7 @@ def _rows(total: int, number: int | None, seed: int) -> Tensor:
     if total == 0:
         raise UsageError("an analysis needs at least one image, got none")
     if number is not None:
-        check_whole("the number of images", number, 1)
+        number = whole("the number of images", number, 1)
     if number is None or number >= total:
         return torch.arange(total)
     return torch.from_numpy(Draw(seed, stream="analysis").rng.permutation(total)[:number]).sort().values

@@ -288,6 +288,7 @@ def _axes(way: Way, nets: int, points: int, span: float) -> tuple[np.ndarray, np
     if not is_whole(points) or not 3 <= points <= MOST_POINTS or (way.fewest == 1 and points % 2 == 0):
         odd = "" if way.fewest > 1 else "odd and "
         raise UsageError(f"points must be {odd}from 3 to {MOST_POINTS}, got {shown(points)}")
+    points = int(points)  # NumPy's small ones overflow
     if not is_number(span) or not 0 < span < np.inf:
         raise UsageError(f"span must be above 0, got {shown(span)}")
     half = points // 2

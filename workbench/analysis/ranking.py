@@ -20,7 +20,7 @@ from scipy import stats
 from workbench.analysis.base import Result
 from workbench.analysis.groups import group, one_setting, settings_tried
 from workbench.analysis.pace import paced
-from workbench.config import RunConfig, UsageError, check_whole
+from workbench.config import RunConfig, UsageError, whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,8 +171,7 @@ def ranking(outcomes: Sequence[Outcome], *, draws: int = 2000, seed: int = 0, na
     uncertainty is underestimated, and the paired test is the stricter judge. UsageError for runs of different settings
     or test images, and where no seed is common to all methods.
     """
-    check_whole("draws", draws, 1, MOST_DRAWS)
-    check_whole("seed", seed, 0)
+    draws, seed = whole("draws", draws, 1, MOST_DRAWS), whole("seed", seed, 0)
     groups = group(outcomes)
     setting = one_setting(groups, "ranking").setting
     seeds = sorted(set.intersection(*(set(g.seeds) for g in groups)))

@@ -31,7 +31,7 @@ from workbench.analysis.slices import (
     moved_along,
     on_device,
 )
-from workbench.config import UsageError, check_whole
+from workbench.config import UsageError, whole
 from workbench.models import Net
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def trajectory(
     With the net that the last of them is of, and data: the loss of `images` images over points x points of the plane,
     with the net's own batch norm statistics. UsageError for states that don't belong together.
     """
-    check_points(points)
+    points = whole("points", points, 3, MOST_POINTS)
     here = None
     if net is not None and data is not None:
         here = examples(data, images, seed)
@@ -226,10 +226,6 @@ def _named(direction: Tensor, state: Mapping[str, Tensor], net: Net) -> Directio
     parts = direction.split([state[name].numel() for name in names])
     where = {"device": device_of(net)}
     return {n: p.view(own[n].shape).to(dtype=own[n].dtype, **where) for n, p in zip(names, parts, strict=True)}
-
-
-def check_points(points: int) -> None:
-    check_whole("points", points, 3, MOST_POINTS)
 
 
 def _grid(path: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from workbench.config import check_whole
+from workbench.config import whole
 from workbench.runs.environment import describe_environment
 from workbench.runs.folder import write_bytes
 
@@ -24,7 +24,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # the names of glibc's malloc.h
 def check_counts(**counts: Any) -> None:
     """Refuse a count that is no whole number from 1."""
     for name, value in counts.items():
-        check_whole(name, value, 1)
+        whole(name, value, 1)
 
 
 def clock(fn: Callable[[], object], device: torch.device) -> float:

@@ -21,7 +21,8 @@ def in_notebook() -> bool:
     """Whether what is written comes onto a notebook's page."""
     # Scripts import ipykernel too, by way of other packages: only a shell that has a kernel writes to a page.
     ipython = sys.modules.get("IPython")
-    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+    shell = getattr(ipython, "get_ipython", lambda: None)()  # which is not there yet while it is imported
+    return hasattr(shell, "kernel")
 
 
 def bar(items: Any = None, desc: str = "", total: int | None = None, unit: str = "it") -> tqdm:

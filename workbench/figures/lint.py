@@ -67,7 +67,7 @@ def _boxes(texts: Sequence[Text]) -> list[str]:
         return []
     listed = "".join(dict.fromkeys("".join(characters for _, characters in boxed)))
     more = f" and {len(boxed) - 1} more" if len(boxed) > 1 else ""
-    return [f"no font here has {listed!r}: {_name(boxed[0][0])}{more} (a font that would do: {fonts.WIDE[0]})"]
+    return [f"no font here has {listed!r}: {_name(boxed[0][0])}{more} (looked for: {', '.join(fonts.WIDE)})"]
 
 
 def file_faults(path: Path, width: float) -> list[str]:

@@ -87,8 +87,8 @@ METHODS: dict[str, type[Method]] = {
     "smmix": SMMix,
     "decouplemix": DecoupleMix,
 }
-BUILT_IN = frozenset(METHODS)
-"""Keys of what comes with the workbench; all others are the user's own."""
+BUILT_IN: Mapping[str, type[Method]] = dict(METHODS)
+"""What comes with the workbench; all else in METHODS is the user's own."""
 
 
 def build(method: str, params: Mapping[str, Any] | None = None, **more: Any) -> Method:

@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from workbench.config import RunConfig, RunFailed, UsageError, check_whole, dump
+from workbench.config import RunConfig, RunFailed, UsageError, dump, whole
 from workbench.data.bar import pause
 from workbench.methods import handover
 from workbench.runs import checkpoint
@@ -265,9 +265,11 @@ def launch(
 
     `processes` > 1 trains in as many processes together (torchrun), one a GPU, and knows no methods of one's own.
     """
-    check_whole("processes", processes, 1)
+    whole("processes", processes, 1)
+    check(config)
     check_processes(config, processes)
-    if processes > 1 and handover.own([config]):
+    handover.packed([config])
+    if processes > 1 and config.method in handover.own():
         raise UsageError(f"{config.method} is a method of this process; several together need it in workbench/methods/")
     path = prepare(config, root, name)
     starter = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"] if processes > 1 else []

@@ -141,11 +141,15 @@ def forget(path: Path) -> None:
     _asked(path).unlink(missing_ok=True)
 
 
+class Stopped(KeyboardInterrupt):
+    """One run was asked to end, and not the process that trains it."""
+
+
 def heed(path: Path) -> None:
     """End as Ctrl-C would if this run was asked to: a process trains one run after another, and only one is meant."""
     if was_asked(path):
         forget(path)
-        raise KeyboardInterrupt(f"{path.name} was stopped; `workbench resume {path}` goes on")
+        raise Stopped(f"{path.name} was stopped; `workbench resume {path}` goes on")
 
 
 @contextmanager

@@ -1,30 +1,23 @@
-"""Processes that train: they know this one's own methods, end with it, and do not execute the user's script again."""
+"""Processes that train: they end with this one, and do not execute its script again."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import re
 import sys
 import threading
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
-from workbench.config import RunConfig
-from workbench.methods import handover
 from workbench.runs.environment import cores
 
-GUARD = re.compile(r"""^\s*if\s+(__name__\s*==|["']__main__["'])""", re.MULTILINE)
 
-
-def pool(jobs: int, configs: Iterable[RunConfig]) -> ProcessPoolExecutor:
-    """Processes for `jobs` trainings of these at a time. Submit inside `script_left_alone()`: they start there."""
+def pool(jobs: int) -> ProcessPoolExecutor:
+    """Processes for `jobs` trainings at a time. Submit inside `script_left_alone()`: they start there."""
     context = multiprocessing.get_context("spawn")  # a forked child of a process that used threads can hang
-    return ProcessPoolExecutor(jobs, context, _begin, (threads(jobs), handover.packed(configs)))
+    return ProcessPoolExecutor(jobs, context, _begin, (threads(jobs),))
 
 
 def threads(jobs: int) -> int:
@@ -36,13 +29,9 @@ def threads(jobs: int) -> int:
 
 @contextmanager
 def script_left_alone() -> Iterator[None]:
-    """Inside, processes that start do not execute the script of this one, as Python lets them: without a guard
-    (`if __name__ == "__main__":`) each would start all trainings again, and fail. A script that has one is executed as
-    usual, for what else it may set up."""
+    """Inside, processes that start do not execute this one's script, as they would by themselves: each would start all
+    trainings again, and fail, unless the script guards against it (`if __name__ == "__main__":`)."""
     script = sys.modules["__main__"]
-    if _has_guard(script):
-        yield
-        return
     sys.modules["__main__"] = types.ModuleType("__main__")
     try:
         yield
@@ -50,16 +39,10 @@ def script_left_alone() -> Iterator[None]:
         sys.modules["__main__"] = script
 
 
-def _has_guard(script: Any) -> bool:
-    path = Path(getattr(script, "__file__", None) or "")
-    return path.is_file() and GUARD.search(path.read_text(encoding="utf-8", errors="replace")) is not None
-
-
-def _begin(count: int, methods: bytes) -> None:
+def _begin(count: int) -> None:
     import torch
 
     torch.set_num_threads(count)
-    handover.unpack(methods)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -44,9 +44,12 @@ def _characters(path: str) -> frozenset[int]:
 
 def _has_outlines(path: Path) -> bool:
     """Whether the file has TrueType outlines: a PDF with the other kind (CFF, OTTO) opens without those letters."""
-    with path.open("rb") as file:
-        head = file.read(16)
-        if head.startswith(b"ttcf"):  # a collection: where its first font begins
-            file.seek(int.from_bytes(head[12:], "big"))
-            head = file.read(4)
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+            if head.startswith(b"ttcf"):  # a collection: where its first font begins
+                file.seek(int.from_bytes(head[12:], "big"))
+                head = file.read(4)
+    except OSError:  # matplotlib remembers fonts that are gone
+        return False
     return not head.startswith(b"OTTO")

@@ -87,6 +87,8 @@ def test_against_a_baseline_by_hand() -> None:
         ({"kinds": ("frog",)}, "unknown corruption 'frog'; did you mean 'fog'"),
         ({"severities": (0,)}, "from 1 to 5, got 0"),
         ({"severities": ()}, "at least one severity"),
+        ({"severities": True}, "from 1 to 5, got True"),
+        ({"severities": np.array(7)}, "from 1 to 5, got 7"),
         ({"official": "nowhere"}, "nowhere holds no published corruptions"),
     ],
 )

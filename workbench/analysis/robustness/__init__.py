@@ -21,13 +21,14 @@ from workbench import style
 from workbench.analysis.base import Result
 from workbench.analysis.chunks import block_of, chunk_of
 from workbench.analysis.inputs import Data, Examples, check_fit, device_of, examples
+from workbench.analysis.options import plain
 from workbench.analysis.pace import paced
 from workbench.analysis.robustness import draws
 from workbench.analysis.robustness.corruptions import CORRUPTIONS, check_severity, corrupt
 from workbench.analysis.robustness.measure import clean_hits, hits
 from workbench.analysis.robustness.official import files_of
 from workbench.analysis.run_names import run_name
-from workbench.config import UsageError, choose, is_whole
+from workbench.config import UsageError, choose
 from workbench.models import Net
 
 if TYPE_CHECKING:
@@ -170,7 +171,8 @@ def robustness(
     data = examples(data, images, seed)
     check_fit(net, data)
     chosen = (kinds,) if isinstance(kinds, str) else tuple(kinds) or tuple(CORRUPTIONS)
-    levels = (severities,) if is_whole(severities) else tuple(severities)
+    given = plain(severities)
+    levels = tuple(given) if isinstance(given, Sequence) else (given,)
     for kind in chosen:
         choose(CORRUPTIONS, kind, "corruption")
     for level in levels:

@@ -20,7 +20,7 @@ from workbench.analysis.robustness import draws
 from workbench.analysis.robustness.attacks import MOST_STEPS, fgsm, gradient, pgd
 from workbench.analysis.robustness.measure import check_numbers, clean_hits, hits
 from workbench.analysis.run_names import run_name
-from workbench.config import check_whole
+from workbench.config import whole
 from workbench.models import Net
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def adversarial(
     data = examples(data, images, seed)
     check_fit(net, data)
     budgets = check_numbers("eps", eps, 0, 1)
-    check_whole("steps", steps, 1, MOST_STEPS)
+    steps = whole("steps", steps, 1, MOST_STEPS)
     if step_size is not None:
         check_numbers("step_size", [step_size], 0, 1)
     size, chunk = block_of(data, most=128), chunk_of(net, data, most=128, probe=gradient)

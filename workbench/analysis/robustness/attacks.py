@@ -14,7 +14,7 @@ from torch import Tensor
 
 from workbench.analysis.inputs import check_floating
 from workbench.analysis.robustness.measure import check_numbers
-from workbench.config import check_whole
+from workbench.config import whole
 
 Classifier = Callable[[Tensor], Tensor]
 MOST_STEPS = 10_000
@@ -56,7 +56,7 @@ def pgd(
     without. UsageError for values outside [0, 1], of images, eps or step_size.
     """
     _check(x, eps)
-    check_whole("steps", steps, 1, MOST_STEPS)
+    steps = whole("steps", steps, 1, MOST_STEPS)
     check_numbers("step_size", [0.0 if step_size is None else step_size], 0, 1)
     size = 2.5 * eps / steps if step_size is None else step_size
     low, high = (x - eps).clamp(min=0), (x + eps).clamp(max=1)

@@ -20,7 +20,7 @@ from workbench.analysis.pace import paced
 from workbench.analysis.robustness import draws
 from workbench.analysis.robustness.measure import check_numbers, clean_hits, hits
 from workbench.analysis.run_names import run_name
-from workbench.config import UsageError, check_whole
+from workbench.config import UsageError, whole
 from workbench.models import Net
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def fourier(
     data = examples(data, images, seed)
     check_fit(net, data)
     height, width = data.images.shape[2:]
-    check_whole("points", points, 3, 10_001)
+    points = whole("points", points, 3, 10_001)
     if points % 2 == 0:
         raise UsageError(f"points must be odd, so that 0 is one of the frequencies, got {points}")
     strength = PUBLISHED * (height * width) ** 0.5 if norm is None else check_numbers("norm", [norm], 0, 1e6)[0]

@@ -24,7 +24,7 @@ from workbench.analysis.robustness import draws
 from workbench.analysis.robustness.measure import check_numbers, clean_hits, hits
 from workbench.analysis.robustness.patches import hidden_cells, hide, shuffle
 from workbench.analysis.run_names import run_name
-from workbench.config import UsageError, check_whole, choose, shown
+from workbench.config import UsageError, choose, shown, whole
 from workbench.models import Net
 
 if TYPE_CHECKING:
@@ -96,13 +96,12 @@ def occlusion(
     data = examples(data, images, seed)
     check_fit(net, data)
     hiding, side = check_numbers("shares", shares, 0, 1), min(data.images.shape[2:])
-    check_whole("cells", cells, 1, side)
+    cells = whole("cells", cells, 1, side)
     choose({"mean": 0, "black": 0, "noise": 0}, fill, "fill")
     listed: object = plain(grids)
     if not isinstance(listed, Sequence) or isinstance(listed, str) or not listed:
         raise UsageError(f"grids must be a list of whole numbers from 1 to {side}, got {shown(grids)}")
-    for grid in listed:
-        check_whole("a grid", grid, 1, side)
+    grids = [whole("a grid", grid, 1, side) for grid in listed]
     size, chunk, counts = block_of(data), chunk_of(net, data), np.zeros(len(hiding) + len(grids))
 
     def work(start: int) -> None:
