@@ -88,7 +88,7 @@ def test_a_short_first_step_promises_nothing() -> None:
 def test_in_a_notebook_a_line_is_no_mistake(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pace, "in_notebook", lambda: True)
+    monkeypatch.setattr("workbench.data.bar.in_notebook", lambda: True)
     progress(3, "slice", 30.0).close()
     shown = capsys.readouterr()
     assert shown.out == "slice: about 30 s\n" and "about" not in shown.err

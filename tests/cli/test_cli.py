@@ -73,7 +73,7 @@ assert "torch" not in sys.modules
         ([*TRAIN, "--name", "../../etc"], "run name '../../etc'"),
         ([*TRAIN, "--file", "nothing.yaml"], "no settings file at nothing.yaml"),
         ([*TRAIN, "--file=nothing.yaml"], "no settings file at nothing.yaml"),
-        ([*TRAIN, "--processes", "0"], "processes must be 1 or more"),
+        ([*TRAIN, "--processes", "0"], "processes must be a whole number from 1, got 0"),
         ([*TRAIN, "--name", ""], "run name"),
         ([*TRAIN, "--data", "cifar10", "--data-root", "nowhere"], "nowhere"),
         ([*TRAIN, "--data", "folder:nowhere"], "nowhere"),

@@ -201,7 +201,7 @@ def test_a_launched_process_that_never_begins_is_noticed(tmp_path: Path) -> None
     handle = launch(config, tmp_path)
     with pytest.raises(RunFailed, match=r"failed: .*gone"):
         handle.wait(timeout=300, progress=False)
-    with pytest.raises(UsageError, match="1 or more"):
+    with pytest.raises(UsageError, match="whole number from 1, got 0"):
         launch(CONFIG, tmp_path, processes=0)
 
 

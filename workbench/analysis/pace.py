@@ -9,8 +9,6 @@ from typing import TypeVar
 
 from tqdm.auto import tqdm
 
-from workbench.data.bar import in_notebook
-
 S = TypeVar("S")
 
 ESTIMATE_FROM = 10.0
@@ -74,6 +72,8 @@ def paced(steps: Sequence[S], work: Callable[[S], object], what: str, unit: str 
 
 def say(line: str) -> None:
     """A line that leaves progress bars whole: on standard error, which a notebook would show as a mistake."""
+    from workbench.data.bar import in_notebook  # here: the data sets bring torch, which figures do without
+
     tqdm.write(line, file=sys.stdout if in_notebook() else sys.stderr)
 
 
