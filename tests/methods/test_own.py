@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,13 +18,7 @@ from workbench.methods.cards import card
 from workbench.methods.own import register
 from workbench.runs import run
 
-
-@pytest.fixture(autouse=True)
-def own_methods() -> Iterator[None]:
-    before = dict(METHODS)
-    yield
-    METHODS.clear()
-    METHODS.update(before)
+pytestmark = pytest.mark.usefixtures("own_methods")
 
 
 def stripes(x: Tensor, other: Tensor, lam: Tensor, *, width: Annotated[int, Range(1, 16)] = 4) -> Any:

@@ -7,7 +7,6 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +87,7 @@ for run in [*runs, launch(RunConfig(method="faded", seed=2, **settings), sys.arg
 '''
 
 
-@pytest.fixture(autouse=True)
-def own_methods() -> Iterator[None]:
-    before = dict(METHODS)
-    yield
-    METHODS.clear()
-    METHODS.update(before)
+pytestmark = pytest.mark.usefixtures("own_methods")
 
 
 @pytest.mark.slow
